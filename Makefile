@@ -1,0 +1,51 @@
+# `make demo` shows it at work, `make test` proves it; both make .venv first if need be.
+
+PYTHON ?= python3
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+BIN := .venv/bin
+# An empty file per set of extras: older than pyproject.toml means install again.
+LAB := .venv/.installed-lab
+DEVELOP := .venv/.installed-develop
+TRAINING := .venv/.installed-training
+
+$(LAB): extras = lab
+$(DEVELOP): extras = test check
+$(TRAINING): extras = training
+$(LAB) $(DEVELOP) $(TRAINING): pyproject.toml tools/environment.py
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || \
+	  { echo "error: $(PYTHON) is not a Python 3.10 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@"$(PYTHON)" tools/environment.py $(extras)
+	@touch $@
+
+.PHONY: help
+help:
+	@echo "make demo    a haiku in the terminal, then the quickstart notebook in a real kernel"
+	@echo "make lab     JupyterLab on the examples"
+	@echo "make test    every tier of tests: plain, kernel, hub, browser, packaging"
+	@echo "make check   formatter, linter, strict type checker"
+	@echo "make model   train the shipped model again"
+
+.PHONY: demo
+demo: $(LAB)
+	$(BIN)/python -m phi_magic "Write a haiku about ice hockey" --model demo
+	$(BIN)/python tools/run_notebook.py examples/quickstart.ipynb
+
+.PHONY: lab
+lab: $(LAB)
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) examples/quickstart.ipynb
+
+.PHONY: test
+test: $(DEVELOP)
+	$(BIN)/python -m pytest -m "not torture"
+
+.PHONY: check
+check: $(DEVELOP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+.PHONY: model
+model: $(TRAINING)
+	$(BIN)/python -m training

@@ -1,0 +1,69 @@
+"""What every test stands on: a shell and folders of its own, and no network but the loopback."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import runpy
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from IPython.core.displaypub import CapturingDisplayPublisher
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
+
+PROJECT = Path(__file__).parent.parent
+GUARD = Path(__file__).parent / "guard"
+
+
+def pytest_configure(config):
+    # huggingface_hub reads the environment when it is first imported, so it is set before any test.
+    folder = tempfile.mkdtemp(prefix="phi_magic-tests-")
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    for name in [name for name in os.environ if name.startswith(("HF_", "HUGGING_FACE_", "PHI_MAGIC_"))]:
+        del os.environ[name]
+    os.environ["HF_HOME"] = folder
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    # Kernels and other children import phi_magic from this tree and the guard as their sitecustomize.
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(GUARD), str(PROJECT)])
+    runpy.run_path(str(GUARD / "sitecustomize.py"))
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path, monkeypatch):
+    """Each test has its own home for IPython, Jupyter and the hub's cache, and works in an empty folder."""
+    for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "HF_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    constants = sys.modules.get("huggingface_hub.constants")
+    if constants is not None:
+        monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "hf_home"))
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf_home" / "hub"))
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+
+
+@pytest.fixture
+def config():
+    """The configuration of `shell`; a test changes it before it asks for the shell."""
+    return Config({"HistoryManager": {"enabled": False}, "InteractiveShell": {"colors": "nocolor"}})
+
+
+@pytest.fixture
+def shell(config, tmp_path):
+    """A fresh InteractiveShell that keeps what is displayed in `shell.display_pub.outputs`."""
+    InteractiveShell.clear_instance()
+    shell = InteractiveShell.instance(
+        config=config, ipython_dir=str(tmp_path / "ipythondir"), display_pub_class=CapturingDisplayPublisher
+    )
+    yield shell
+    for name in list(shell.extension_manager.loaded):
+        shell.extension_manager.unload_extension(name)
+    shell.restore_sys_module_state()
+    atexit.unregister(shell.atexit_operations)
+    shell.atexit_operations()
+    shell.builtin_trap.deactivate()
+    InteractiveShell.clear_instance()

@@ -1,0 +1,67 @@
+"""The house has floors: who may import whom, read from the source."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "phi_magic"
+
+# Each heavy library has its rooms, and no other module knows it.
+ROOMS = {
+    "llama_cpp": {"engine.llama"},
+    "huggingface_hub": {"models"},
+    "ipywidgets": {"panel", "explorer", "token_view"},
+    "anywidget": {"panel", "explorer", "token_view"},
+}
+
+
+def modules():
+    """Every module's dotted name inside the package ("" is the package itself) and its syntax tree."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def imported(name, path):
+    """The dotted names that a module imports anywhere, also inside functions; `from a import b` gives a and a.b."""
+    package = ["phi_magic", *name.split(".")] if name else ["phi_magic"]
+    if path.name != "__init__.py":
+        package.pop()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            source = ".".join([*above, node.module] if node.module else above)
+            yield source
+            yield from (f"{source}.{alias.name}" for alias in node.names)
+
+
+def neighbours(name, path, known):
+    for target in imported(name, path):
+        inside = target.removeprefix("phi_magic").removeprefix(".")
+        if target.split(".")[0] == "phi_magic" and inside in known and inside != name:
+            yield inside
+
+
+def test_imports_between_modules_make_no_circle():
+    known = dict(modules())
+    assert "errors" in known
+    graph = {name: set(neighbours(name, path, known)) for name, path in known.items()}
+    TopologicalSorter(graph).prepare()  # Raises CycleError with the circle.
+
+
+@pytest.mark.parametrize("library", ROOMS)
+def test_a_heavy_library_is_imported_in_its_room_only(library):
+    users = {name for name, path in modules() for target in imported(name, path) if target.split(".")[0] == library}
+    assert users <= ROOMS[library]
+
+
+def test_the_core_knows_no_ipython():
+    core = {"errors", "reply", "sampling", "prompt", "models", "conversation", "engine"}
+    users = {name for name, path in modules() for target in imported(name, path) if target.split(".")[0] == "IPython"}
+    assert not {name for name in users if name.split(".")[0] in core}

@@ -1,0 +1,106 @@
+"""Real kernels: a whole notebook through nbclient, or cells one at a time with every message and its time."""
+
+from __future__ import annotations
+
+import queue
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nbformat
+from jupyter_client.manager import KernelManager
+from nbclient import NotebookClient
+
+TIMEOUT = 120  # Seconds; a bound on hanging, not on speed.
+
+
+def notebook_of(*cells):
+    """A notebook of code cells."""
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+
+
+def run_notebook(notebook, **options):
+    """Run a notebook, or the one at a path, in a kernel of its own, and return it with its outputs."""
+    if isinstance(notebook, Path):
+        notebook = nbformat.read(notebook, as_version=4)
+    return NotebookClient(notebook, timeout=TIMEOUT, kernel_name="python3", **options).execute()
+
+
+@dataclass
+class Execution:
+    """What came back for one cell: its messages on the iopub channel, each with its time, and the reply."""
+
+    submitted: float
+    messages: list[tuple[float, dict]] = field(default_factory=list)  # (seconds since submitted, message)
+    reply: dict = field(default_factory=dict)
+
+    def of_type(self, *types):
+        return [message["content"] for _, message in self.messages if message["msg_type"] in types]
+
+    @property
+    def displays(self):
+        """The content of each display, update and result, in order."""
+        return self.of_type("display_data", "update_display_data", "execute_result")
+
+    @property
+    def stdout(self):
+        return "".join(content["text"] for content in self.of_type("stream") if content["name"] == "stdout")
+
+    @property
+    def stderr(self):
+        return "".join(content["text"] for content in self.of_type("stream") if content["name"] == "stderr")
+
+    @property
+    def seconds(self):
+        return self.messages[-1][0]
+
+
+class LiveKernel:
+    """A kernel that cells are sent to one by one; it can be interrupted in between."""
+
+    def __init__(self):
+        self.manager = KernelManager()
+        self.manager.start_kernel()
+        self.client = self.manager.blocking_client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=TIMEOUT)
+        self.executions = {}
+
+    def close(self):
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+        self.manager.cleanup_resources()
+
+    def interrupt(self):
+        self.manager.interrupt_kernel()
+
+    def submit(self, code, **options):
+        """Send a cell without waiting for it; give the result to `follow`."""
+        submitted = time.monotonic()
+        message_id = self.client.execute(code, **options)
+        self.executions[message_id] = Execution(submitted)
+        return message_id
+
+    def follow(self, message_id, on_message=None):
+        """Read messages until the cell is done; `on_message` sees each of its messages as it arrives."""
+        execution = self.executions[message_id]
+        while not any(content["execution_state"] == "idle" for content in execution.of_type("status")):
+            try:
+                message = self.client.get_iopub_msg(timeout=TIMEOUT)
+            except queue.Empty:
+                raise TimeoutError(f"the kernel said nothing for {TIMEOUT} seconds") from None
+            parent = self.executions.get(message["parent_header"].get("msg_id"))
+            if parent is None:
+                continue
+            parent.messages.append((time.monotonic() - parent.submitted, message))
+            if parent is execution and on_message is not None:
+                on_message(message)
+        while not execution.reply:
+            reply = self.client.get_shell_msg(timeout=TIMEOUT)
+            answered = self.executions.get(reply["parent_header"].get("msg_id"))
+            if answered is not None:
+                answered.reply = reply["content"]
+        return execution
+
+    def run(self, code, on_message=None):
+        return self.follow(self.submit(code), on_message)

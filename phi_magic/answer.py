@@ -1,0 +1,191 @@
+"""One answer, from the question to the last piece: the path that the magic, the panel and the terminal share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .engine.context import Context
+from .engine.decode import Text, tokens
+from .engine.engine import Engine
+from .engine.model import Model
+from .engine.plan import Plan
+from .engine.sampler import Sampler
+from .errors import PhiError
+from .interrupt import Interrupted, Stop
+from .prompt import Rendered, render
+from .reply import Message, Reply
+from .sampling import Sampling
+
+Clock = Callable[[], float]
+
+
+@dataclass
+class Ask:
+    """What is asked of the engine; the texts are ready, the numbers within their bounds."""
+
+    find: Callable[[], Path]  #: the model's file; may download it
+    plan: Plan
+    messages: list[Message]
+    knobs: Sampling
+    max_tokens: int
+    stop_strings: list[str]
+    n_ctx: int
+    raw: bool = False
+    keep_alive: float = -1
+    fits: Callable[[Path, int], None] = field(default=lambda path, n_ctx: None)  #: raises where memory would not do
+
+
+class Stream(Iterator[str]):
+    """An answer while it is written: iterate over it for the pieces of its text.
+
+    ``reply`` grows as it goes, and is whole when the iteration ends. :meth:`stop` may be called from any thread; Ctrl-C
+    ends the answer too, with what there is in ``reply``, and is then raised.
+    """
+
+    def __init__(self, reply: Reply, pieces: Generator[str, None, None], stop: Stop) -> None:
+        self.reply = reply
+        self.stopping = stop
+        self._pieces = pieces
+
+    def __next__(self) -> str:
+        try:
+            with self.stopping.holding_interrupts():
+                return next(self._pieces)
+        except StopIteration:
+            if self.stopping.by_signal:
+                self.stopping.by_signal = False
+                raise KeyboardInterrupt from None
+            raise
+
+    def stop(self) -> None:
+        """End the answer here; ``finish_reason`` becomes ``interrupted``."""
+        self.stopping.set()
+
+    def close(self) -> None:
+        """Give the model back to whoever waits for it, though the answer is not at its end."""
+        self._pieces.close()
+
+
+def write(
+    engine: Engine,
+    ask: Ask,
+    reply: Reply,
+    stop: Stop,
+    *,
+    on_status: Callable[[str], None] = lambda _: None,
+    clock: Clock = time.perf_counter,
+) -> Generator[str, None, None]:
+    """Yield the pieces of the answer's text and fill in ``reply``.
+
+    Args:
+        on_status: told in a few words what is going on until the first token is there.
+
+    Raises:
+        PhiError: the model cannot be had, or the prompt is longer than the context.
+    """
+    asked = clock()
+    try:
+        with engine.turn(
+            stop=stop, keep_alive=ask.keep_alive, on_wait=lambda: on_status("waiting for another answer to end")
+        ):
+            with stop.letting_interrupts():
+                path = ask.find()
+            ask.fits(path, 0)
+            started = clock()
+            model, context = engine.load(
+                path, ask.plan, stop=stop, on_progress=_loading(on_status, reply.model, started, clock)
+            )
+            reply.timings.load = clock() - started
+            prompt = _prompt_tokens(model, ask)
+            ceiling = min(ask.n_ctx or model.n_ctx_train, model.n_ctx_train)
+            if len(prompt) >= ceiling:
+                raise PhiError(
+                    f"the prompt has {len(prompt)} tokens, the context {ceiling}: shorten the prompt"
+                    + (", or raise n_ctx" if ceiling < model.n_ctx_train else "")
+                )
+            limit = min(ask.max_tokens, ceiling - len(prompt))
+            if len(prompt) + limit > context.size:
+                ask.fits(path, len(prompt) + limit)
+            started = clock()
+            reply.usage.prompt_tokens = len(prompt)
+            reply.usage.cached_tokens = context.prefill(
+                prompt, room=len(prompt) + limit, stop=stop, on_progress=_reading(on_status)
+            )
+            reply.timings.prompt = clock() - started
+            yield from _decode(model, context, ask, reply, limit, stop, asked, clock)
+    except Interrupted:
+        reply.finish_reason = "interrupted"
+    finally:
+        reply.timings.total = clock() - asked
+
+
+def _decode(
+    model: Model, context: Context, ask: Ask, reply: Reply, limit: int, stop: Stop, asked: float, clock: Clock
+) -> Iterator[str]:
+    sampler = Sampler(ask.knobs, reply.seed, model.n_vocab)
+    text = Text(ask.stop_strings, skip_space=not ask.raw)
+    first = clock()
+    try:
+        for token, data in tokens(model, context, sampler, limit=limit, stop=stop):
+            now = clock()
+            if not reply.tokens:
+                first = now
+                reply.timings.first_token = now - asked
+            elif now > first:
+                reply.timings.tokens_per_second = len(reply.tokens) / (now - first)
+            reply.tokens.append(token)
+            reply.usage.completion_tokens += 1
+            if piece := text.feed(data):
+                reply.text += piece
+                yield piece
+            if text.stopped:
+                break
+            stop.check()
+        # What was held back as the possible beginning of a stop string, or of a character, is text after all.
+        ended = text.stopped or reply.usage.completion_tokens < limit
+        reply.finish_reason = "stop" if ended else "length"
+    finally:
+        sampler.close()
+        reply.text += (rest := text.feed(b"", last=True))
+    if rest:
+        yield rest
+
+
+def _prompt_tokens(model: Model, ask: Ask) -> list[int]:
+    if ask.raw:
+        rendered = Rendered("".join(message["content"] for message in ask.messages))
+    else:
+        rendered = render(
+            ask.messages,
+            template=model.chat_template,
+            controls=model.controls,
+            bos="" if model.bos is None else model.control_text(model.bos),
+            eos="" if model.eos is None else model.control_text(model.eos),
+        )
+    return model.tokenize(rendered.text, shield=rendered.shield)
+
+
+def _loading(on_status: Callable[[str], None], name: str, started: float, clock: Clock) -> Callable[[float], None]:
+    """Says how far loading is, once it has taken half a second, ten times a second at most."""
+    said = started + 0.4
+
+    def progress(fraction: float) -> None:
+        nonlocal said
+        if (now := clock()) >= said + 0.1:
+            said = now
+            on_status(f"loading {name}: {fraction:.0%}")
+
+    return progress
+
+
+def _reading(on_status: Callable[[str], None]) -> Callable[[int, int], None]:
+    """Says how far a prompt of several slices is read."""
+
+    def progress(done: int, total: int) -> None:
+        if done:
+            on_status(f"reading the prompt: {done} of {total} tokens")
+
+    return progress

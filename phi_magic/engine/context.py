@@ -1,0 +1,165 @@
+"""What a model has read: the memory of one sequence, and the logits after it."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import PhiError
+from ..interrupt import Interrupted, Stop
+from .llama import C, complaint, forget_complaints
+from .model import Model
+from .plan import Plan
+
+#: A pass over fewer tokens goes through other kernels, whose sums round differently: on a CPU, without repacked
+#: weights, every slicing of a prompt gives the same bits as long as each slice has at least this many tokens.
+SLICE_MIN = 8
+SLICE_MAX = 512
+_GROWTH = 256  # llama.cpp rounds the size of a context up to a multiple of it anyway
+
+
+class Context:
+    """The memory of one sequence on a model, grown as it is needed; freed with :meth:`close`.
+
+    The promise is that the logits after a prompt depend on the prompt alone. So a prompt is always evaluated in slices
+    of one class of kernels, whatever of it was there already, and tokens that were decoded singly (an answer's) are
+    never taken for a prompt's: only the first ``reusable`` tokens of the memory are.
+    """
+
+    def __init__(self, model: Model, plan: Plan) -> None:
+        self._model = model
+        self._plan = plan
+        self._stop = Stop()
+        # llama.cpp calls these for as long as the context lives.
+        self._aborts = C.ggml_abort_callback(lambda _: self._stop.requested)
+        self._pointer = None
+        self.size = 0
+        self.tokens: list[int] = []
+        self.reusable = 0
+
+    def close(self) -> None:
+        if self._pointer:
+            C.llama_free(self._pointer)
+            self._pointer = None
+        self.size, self.tokens, self.reusable = 0, [], 0
+
+    def prefill(
+        self,
+        prompt: Sequence[int],
+        *,
+        room: int,
+        stop: Stop,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> int:
+        """Make the memory hold exactly ``prompt``, evaluating only what is not there yet.
+
+        Args:
+            prompt: token ids, at least one.
+            room: how many tokens the memory must have room for, the prompt's included.
+            stop: ends the pass from inside with :class:`Interrupted`; what was evaluated before stays usable.
+            on_progress: called before every slice with the tokens done and the tokens in all.
+
+        Returns:
+            how many of the prompt's tokens were already there.
+        """
+        self._reserve(room)
+        cached = self._shared(prompt)
+        self._cut(cached)
+        done = cached
+        for size in slices(len(prompt) - cached):
+            on_progress(done, len(prompt))
+            self._pass(prompt[done : done + size], stop)
+            done += size
+            if size >= SLICE_MIN:
+                self.reusable = done
+        return cached
+
+    def append(self, token: int, *, stop: Stop) -> None:
+        """Evaluate one generated token."""
+        self._pass([token], stop)
+
+    @property
+    def logits(self) -> NDArray[np.float32]:
+        """A view, shape ``(n_vocab,)``, of the scores after the last token; valid until the next pass."""
+        pointer = C.llama_get_logits_ith(self._pointer, -1)
+        array = (ctypes.c_float * self._model.n_vocab).from_address(ctypes.addressof(pointer.contents))
+        return np.frombuffer(array, dtype=np.float32)
+
+    def _shared(self, prompt: Sequence[int]) -> int:
+        """How many leading tokens can be kept so that the rest is no shorter than a slice may be."""
+        shared = 0
+        for ours, theirs in zip(self.tokens[: self.reusable], prompt):  # noqa: B905 (stops at the shorter)
+            if ours != theirs:
+                break
+            shared += 1
+        return max(0, min(shared, len(prompt) - SLICE_MIN))
+
+    def _cut(self, length: int) -> None:
+        if length < len(self.tokens):
+            C.llama_memory_seq_rm(C.llama_get_memory(self._pointer), 0, length, -1)
+            del self.tokens[length:]
+        self.reusable = min(self.reusable, length)
+
+    def _pass(self, tokens: Sequence[int], stop: Stop) -> None:
+        self._stop = stop
+        forget_complaints()
+        array = (C.llama_token * len(tokens))(*tokens)
+        status = C.llama_decode(self._pointer, C.llama_batch_get_one(array, len(tokens)))
+        if status == 0:
+            self.tokens += tokens
+            return
+        # Whole parts of a broken pass may have reached the memory: take them out again.
+        C.llama_memory_seq_rm(C.llama_get_memory(self._pointer), 0, len(self.tokens), -1)
+        if status == 2:
+            raise Interrupted
+        raise RuntimeError(f"llama.cpp could not evaluate {len(tokens)} tokens (status {status}): {complaint()}")
+
+    def _reserve(self, room: int) -> None:
+        """Make the memory at least ``room`` tokens large, keeping what is in it, bit by bit."""
+        if room <= self.size:
+            return
+        size = -(-room // _GROWTH) * _GROWTH
+        params = C.llama_context_default_params()
+        params.n_ctx = size
+        params.n_batch = params.n_ubatch = min(size, SLICE_MAX)
+        params.n_seq_max = 1
+        params.n_threads = params.n_threads_batch = self._plan.n_threads
+        params.flash_attn_type = int(self._plan.flash_attention)
+        params.type_k = getattr(C, f"GGML_TYPE_{self._plan.key_type.upper()}")
+        params.type_v = getattr(C, f"GGML_TYPE_{self._plan.value_type.upper()}")
+        params.abort_callback = self._aborts
+        params.no_perf = True
+        forget_complaints()
+        kept = self._saved()
+        reusable, tokens = self.reusable, self.tokens[: self.reusable]
+        self.close()  # the old memory goes before the new one comes: never both at once
+        self._pointer = C.llama_init_from_model(self._model.pointer, params)
+        if not self._pointer:
+            raise PhiError(
+                f"llama.cpp could not make a context of {size} tokens ({complaint()}); "
+                "try a smaller n_ctx or max_tokens"
+            )
+        self.size = C.llama_n_ctx(self._pointer)
+        if kept and C.llama_state_seq_set_data(self._pointer, kept, len(kept), 0):
+            self.tokens, self.reusable = tokens, reusable
+
+    def _saved(self) -> ctypes.Array[ctypes.c_uint8] | None:
+        if not self.reusable:
+            return None
+        self._cut(self.reusable)
+        size = C.llama_state_seq_get_size(self._pointer, 0)
+        data = (ctypes.c_uint8 * size)()
+        return data if C.llama_state_seq_get_data(self._pointer, data, size, 0) == size else None
+
+
+def slices(count: int) -> list[int]:
+    """Cut ``count`` tokens into passes of at most ``SLICE_MAX`` and, where there are that many, at least ``SLICE_MIN``."""
+    sizes = [SLICE_MAX] * (count // SLICE_MAX)
+    rest = count % SLICE_MAX
+    if rest and sizes and rest < SLICE_MIN:
+        sizes[-1] -= SLICE_MIN - rest
+        rest = SLICE_MIN
+    return sizes + [rest] * bool(rest)

@@ -1,0 +1,176 @@
+"""A model in memory, and its vocabulary: text to token ids and back."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from ..errors import PhiError
+from ..interrupt import Interrupted, Stop
+from .llama import C, complaint, forget_complaints
+
+_CONTROL = C.LLAMA_TOKEN_ATTR_CONTROL | C.LLAMA_TOKEN_ATTR_UNKNOWN
+
+
+class Model:
+    """Weights and vocabulary, freed with :meth:`close`.
+
+    Args:
+        path: a GGUF file.
+        n_gpu_layers: how many layers go to the GPU; negative: all.
+        repack: copy the weights into an order that suits the processor (faster decode, slower to load).
+        mmap: map the file rather than read it.
+        stop: ends loading with :class:`Interrupted`.
+        on_progress: called with the fraction loaded.
+
+    Raises:
+        PhiError: llama.cpp refused the file.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        n_gpu_layers: int = 0,
+        repack: bool = False,
+        mmap: bool = True,
+        stop: Stop | None = None,
+        on_progress: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        stop = stop or Stop()
+        forget_complaints()
+
+        def progress(fraction: float, _: ctypes.c_void_p) -> bool:
+            on_progress(fraction)
+            return not stop.requested
+
+        params = C.llama_model_default_params()
+        params.n_gpu_layers = n_gpu_layers
+        params.use_extra_bufts = repack
+        params.load_mode = C.LLAMA_LOAD_MODE_MMAP if mmap else C.LLAMA_LOAD_MODE_NONE
+        params.progress_callback = C.llama_progress_callback(progress)  # kept alive by the structure until we return
+        self.pointer = C.llama_model_load_from_file(str(path).encode(), params)
+        if not self.pointer:
+            if stop.requested:
+                raise Interrupted
+            raise PhiError(f"{path.name} cannot be loaded: {complaint()}")
+        if stop.requested:
+            self.close()
+            raise Interrupted
+        self.path = path
+        self.vocab = C.llama_model_get_vocab(self.pointer)
+        self.n_vocab: int = C.llama_vocab_n_tokens(self.vocab)
+        self.n_ctx_train: int = C.llama_model_n_ctx_train(self.pointer)
+        self.chat_template: str | None = _decoded(C.llama_model_chat_template(self.pointer, None))
+        self.bos: int | None = _known(C.llama_vocab_bos(self.vocab))
+        self.eos: int | None = _known(C.llama_vocab_eos(self.vocab))
+        self.controls = self._controls()
+        self._attributes = {t: C.llama_vocab_get_attr(self.vocab, t) for t in self.controls.values()}
+        self._longest = max(map(len, self.controls), default=1)
+        self._buffer = ctypes.create_string_buffer(512)
+
+    def close(self) -> None:
+        if self.pointer:
+            C.llama_model_free(self.pointer)
+            self.pointer = None
+
+    def _controls(self) -> dict[str, int]:
+        """Every token that means something other than its text: text to id.
+
+        A GGUF may call its turn markers user-defined rather than control tokens: what its template writes, or what ends
+        an answer, counts too.
+        """
+        found = {}
+        for token in range(self.n_vocab):
+            attribute = C.llama_vocab_get_attr(self.vocab, token)
+            user_defined = attribute & C.LLAMA_TOKEN_ATTR_USER_DEFINED
+            if not (attribute & _CONTROL or user_defined):
+                continue
+            text = C.llama_vocab_get_text(self.vocab, token).decode("utf-8", "replace")
+            if not text.strip():
+                continue
+            marker = text in (self.chat_template or "") or self.ends(token)
+            if attribute & _CONTROL or (user_defined and marker):
+                found[text] = token
+        return found
+
+    def ends(self, token: int) -> bool:
+        """Whether the token ends an answer; the GGUF says so."""
+        return bool(C.llama_vocab_is_eog(self.vocab, token))
+
+    def piece(self, token: int) -> bytes:
+        """The bytes a token stands for; a control token stands for none."""
+        if token in self._attributes and self._attributes[token] & C.LLAMA_TOKEN_ATTR_USER_DEFINED:
+            return b""
+        size = C.llama_token_to_piece(self.vocab, token, self._buffer, len(self._buffer), 0, False)
+        if size < 0:
+            self._buffer = ctypes.create_string_buffer(-size)
+            size = C.llama_token_to_piece(self.vocab, token, self._buffer, len(self._buffer), 0, False)
+        return self._buffer.raw[:size]
+
+    def name(self, token: int) -> str:
+        """What to call a token on the screen: its text, with bytes that are no whole character as ``\\xNN``."""
+        return self.piece(token).decode("utf-8", "backslashreplace") or self.control_text(token)
+
+    def control_text(self, token: int) -> str:
+        return str(C.llama_vocab_get_text(self.vocab, token).decode("utf-8", "replace"))
+
+    def tokenize(self, text: str, *, shield: str = "", bos: bool = True) -> list[int]:
+        """Token ids of a rendered prompt, in which every control token's text means that token.
+
+        Args:
+            text: the prompt as the chat template wrote it.
+            shield: a character that stands inside any text that only looks like a control token; it is taken out
+                again here, after the real ones are found. See :func:`phi_magic.prompt.shielded`.
+            bos: begin with the vocabulary's own beginning of sequence, unless the text does.
+        """
+        ids: list[int] = []
+        strip_left = False
+        for part in self._split(text):
+            token = self.controls.get(part)
+            if token is None:
+                ids += self._plain(part.lstrip() if strip_left else part, shield)
+                strip_left = False
+            else:
+                ids.append(token)
+                strip_left = bool(self._attributes[token] & C.LLAMA_TOKEN_ATTR_RSTRIP)
+        if bos and C.llama_vocab_get_add_bos(self.vocab) and self.bos is not None and ids[:1] != [self.bos]:
+            ids.insert(0, self.bos)
+        return ids
+
+    def _split(self, text: str) -> Iterable[str]:
+        if not self.controls:
+            return [text] if text else []
+        longest_first = sorted(self.controls, key=len, reverse=True)
+        return filter(None, re.split("(" + "|".join(map(re.escape, longest_first)) + ")", text))
+
+    def _plain(self, text: str, shield: str) -> list[int]:
+        """Tokens of text in which nothing is a control token, not even what a GGUF calls user-defined."""
+        whole = self._raw(text.replace(shield, "") if shield else text)
+        if not shield or not self._attributes.keys() & set(whole):
+            return whole
+        # llama.cpp always finds user-defined tokens. Cut where the shield stands, and give each later part a line break
+        # to begin with, so that the tokenizer's own leading space goes there and both can be dropped.
+        first, *rest = text.split(shield)
+        lead = self._raw("\n")
+        return self._raw(first) + [token for part in rest for token in self._raw("\n" + part)[len(lead) :]]
+
+    def _raw(self, text: str) -> list[int]:
+        data = text.encode("utf-8", "replace")  # a lone surrogate has no bytes
+        room = len(data) + 2
+        buffer = (C.llama_token * room)()
+        count = C.llama_tokenize(self.vocab, data, len(data), buffer, room, False, False)
+        if count < 0:
+            buffer = (C.llama_token * -count)()
+            count = C.llama_tokenize(self.vocab, data, len(data), buffer, -count, False, False)
+        return list(buffer[:count])
+
+
+def _decoded(text: bytes | None) -> str | None:
+    return None if text is None else text.decode("utf-8", "replace")
+
+
+def _known(token: int) -> int | None:
+    return None if token < 0 else token

@@ -1,0 +1,61 @@
+"""How to run a model on this machine."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What of llama.cpp's many ways is used; goes into the ``Reply``, since the bits of an answer depend on it."""
+
+    n_threads: int
+    n_gpu_layers: int = 0
+    repack: bool = False
+    mmap: bool = True
+    flash_attention: bool = False
+    key_type: str = "f16"
+    value_type: str = "f16"
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def physical_cores(root: Path = Path("/")) -> int:
+    """Cores this process may use: hyper-threads counted once, the affinity mask and the cgroup's quota respected."""
+    try:
+        allowed = os.sched_getaffinity(0)
+    except AttributeError:  # macOS, Windows
+        return max(1, (os.cpu_count() or 2) // 2)
+    siblings = set()
+    for cpu in allowed:
+        try:
+            siblings.add((root / f"sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text())
+        except OSError:
+            siblings.add(str(cpu))
+    return max(1, min(len(siblings), _quota(root)))
+
+
+def _quota(root: Path) -> int:
+    """Whole processors that the cgroup grants (v2, then v1); many where it sets no limit."""
+    try:
+        quota, period = (root / "sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (root / "sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text().strip()
+            period = (root / "sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return 1_000_000
+    if quota in ("max", "-1"):
+        return 1_000_000
+    return max(1, round(int(quota) / int(period)))
+
+
+def choose(*, n_threads: int = 0, n_gpu_layers: int = -1) -> Plan:
+    """The plan for this machine: all layers on a GPU where llama.cpp was built for one, else none."""
+    from .llama import can_offload
+
+    return Plan(n_threads=n_threads or physical_cores(), n_gpu_layers=n_gpu_layers if can_offload() else 0)

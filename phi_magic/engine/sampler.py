@@ -1,0 +1,81 @@
+"""llama.cpp's samplers, in the reference's order."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..sampling import Sampling
+from .llama import C
+
+_CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The token that was drawn, and its chances: see :class:`phi_magic.reply.Alternative`."""
+
+    token: int
+    logprob: float
+    probability: float
+    rank: int
+
+
+class Sampler:
+    """Penalty on generated tokens, temperature, top-p, top-k, min-p, draw; freed with :meth:`close`.
+
+    Top-p stands before top-k because it is of the whole mass in the reference, while llama.cpp's samplers divide by
+    what is left after each: this order gives the reference's set.
+    """
+
+    def __init__(self, knobs: Sampling, seed: int, n_vocab: int) -> None:
+        self._candidates = np.zeros(n_vocab, dtype=_CANDIDATE)
+        self._ids = np.arange(n_vocab, dtype=np.int32)
+        self._array = C.llama_token_data_array()
+        self.chain = C.llama_sampler_chain_init(C.llama_sampler_chain_default_params())
+        if knobs.repeat_penalty != 1 and knobs.repeat_last_n:
+            self._add(C.llama_sampler_init_penalties(knobs.repeat_last_n, knobs.repeat_penalty, 0.0, 0.0))
+        if knobs.greedy:
+            self._add(C.llama_sampler_init_greedy())
+            return
+        self._add(C.llama_sampler_init_temp(knobs.temperature))
+        if 0 < knobs.top_p < 1:
+            self._add(C.llama_sampler_init_top_p(knobs.top_p, 1))
+        if knobs.top_k:
+            self._add(C.llama_sampler_init_top_k(knobs.top_k))
+        if knobs.min_p:
+            self._add(C.llama_sampler_init_min_p(knobs.min_p, 1))
+        self._add(C.llama_sampler_init_dist(seed))
+
+    def _add(self, sampler: ctypes.c_void_p) -> None:
+        C.llama_sampler_chain_add(self.chain, sampler)
+
+    def draw(self, logits: NDArray[np.float32]) -> Draw:
+        """Draw the next token and remember it as generated.
+
+        Args:
+            logits: shape ``(n_vocab,)``; left as they are.
+        """
+        self._candidates["id"] = self._ids
+        self._candidates["logit"] = logits
+        self._array.data = self._candidates.ctypes.data_as(C.llama_token_data_p)
+        self._array.size = len(self._candidates)
+        self._array.selected = -1
+        self._array.sorted = False
+        C.llama_sampler_apply(self.chain, ctypes.byref(self._array))
+        chosen = self._array.data[self._array.selected]
+        token = int(chosen.id)
+        probability = float(chosen.p) or 1.0  # the greedy sampler leaves it at 0
+        C.llama_sampler_accept(self.chain, token)
+        top = logits.max()
+        mass = float(np.exp(logits - top).sum(dtype=np.float64))
+        logprob = float(logits[token] - top) - float(np.log(mass))
+        return Draw(token, logprob, probability, int((logits > logits[token]).sum()) + 1)
+
+    def close(self) -> None:
+        if self.chain:
+            C.llama_sampler_free(self.chain)  # and with it the samplers in it
+            self.chain = None

@@ -1,0 +1,233 @@
+"""``Phi``: every setting as a trait, and asking from Python."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from traitlets import Bool, Enum, Int, List, TraitError, TraitType, Unicode, default
+from traitlets.config import Configurable
+
+from .errors import PhiError
+from .reply import Message, Reply
+from .sampling import Number, Sampling
+
+if TYPE_CHECKING:
+    from .answer import Stream
+
+#: Seeds are 32 bits wide; llama.cpp takes the greatest of them for "draw one".
+SEED_MAX = 2**32 - 2
+
+#: The settings that shape an answer's text, in the order of the contract's table: what ``Reply.params`` records.
+ANSWER_TRAITS = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "repeat_penalty",
+    "repeat_last_n",
+    "max_tokens",
+    "stop",
+    "system",
+)
+
+
+class Phi(Configurable, Sampling):
+    """A local language model that answers: ``phi("Write a haiku")``.
+
+    Every trait can be set here, with ``%config Phi.…``, in ``ipython_config.py`` as ``c.Phi.…``, or by keyword for one
+    call. All of a process's ``Phi`` share one loaded model.
+    """
+
+    model = Unicode(
+        help="The model: a known name (phi-3-mini-4k, phi-2, phi-4, demo), owner/repo/file.gguf on the hub, or the path "
+        "of a GGUF file. The environment's PHI_MAGIC_MODEL is the default where it is set."
+    ).tag(config=True)
+    seed = Int(
+        None,
+        allow_none=True,
+        min=0,
+        max=SEED_MAX,
+        help="Where the draws begin: the same seed gives the same answer. Unset, a fresh one is drawn and reported.",
+    ).tag(config=True)
+    max_tokens = Int(512, min=1, max=1_000_000, help="The longest answer, in tokens.").tag(
+        config=True, step=1, shown_max=2048
+    )
+    stop = List(Unicode(), help="Texts that end the answer; it ends before the first of them.").tag(config=True)
+    system = Unicode("", help="The system message: how the model shall answer, said before the conversation.").tag(
+        config=True
+    )
+    format = Enum(
+        ["markdown", "text"],
+        "markdown",
+        help="How a cell shows the answer.",
+    ).tag(config=True)
+    n_ctx = Int(
+        4096,
+        min=64,
+        max=10_000_000,
+        help="The most tokens that prompt and answer may have together; memory is taken as it is needed. Never more than "
+        "the model was trained for.",
+    ).tag(config=True)
+    n_threads = Int(0, min=0, max=1024, help="Processor threads. 0: one for each physical core there is to use.").tag(
+        config=True
+    )
+    n_gpu_layers = Int(
+        -1, min=-1, max=10_000, help="Layers that a GPU computes. -1: all, where llama.cpp was built for one."
+    ).tag(config=True)
+    keep_alive = Number(
+        600.0, min=-1, max=1e9, help="Seconds without a question until the model is freed. Negative: never."
+    ).tag(config=True)
+    refresh_interval = Number(
+        0.1, min=0, max=60, help="Least seconds between two redraws of an answer that is being written."
+    ).tag(config=True)
+    show_stats = Bool(True, help="Show a line with tokens, speed, seed and finish below an answer.").tag(config=True)
+
+    #: The newest answer, whole or not.
+    last: Reply | None = None
+
+    @default("model")
+    def _model_from_environment(self) -> str:
+        return os.environ.get("PHI_MAGIC_MODEL", "phi-3-mini-4k")
+
+    def __call__(self, prompt: str | Sequence[Message], **options: Any) -> Reply:
+        """Answer a prompt, and return when the answer is whole.
+
+        Args:
+            prompt: a question, or a conversation as a list of messages ending with the user's.
+            options: any trait by its name, for this call; ``raw=True`` sends the prompt without the chat template and
+                honours special tokens in it.
+
+        Raises:
+            PhiError: a wrong option, a model that cannot be had, a prompt longer than the context.
+            KeyboardInterrupt: Ctrl-C; the answer so far is :attr:`last`.
+        """
+        stream = self.stream(prompt, **options)
+        for _ in stream:
+            pass
+        return stream.reply
+
+    def stream(
+        self,
+        prompt: str | Sequence[Message],
+        *,
+        raw: bool = False,
+        on_status: Callable[[str], None] = lambda _: None,
+        **options: Any,
+    ) -> Stream:
+        """Answer a prompt piece by piece: iterate over what this returns; its ``reply`` grows as it goes.
+
+        The arguments are those of :meth:`__call__`; ``on_status`` is told in a few words what is going on until the
+        first token is there. Nothing is done before the first piece is asked for.
+        """
+        settings = self.settings(options)
+        messages = _messages(prompt, settings["system"], raw)
+
+        from .answer import Ask, Stream, write
+        from .engine.engine import shared
+        from .engine.plan import choose
+        from .interrupt import Stop
+
+        seed = settings["seed"] if settings["seed"] is not None else secrets.randbelow(SEED_MAX + 1)
+        plan = choose(n_threads=settings["n_threads"], n_gpu_layers=settings["n_gpu_layers"])
+        reply = Reply(
+            prompt=messages[-1]["content"],
+            model=settings["model"],
+            params={name: settings[name] for name in ANSWER_TRAITS} | {"raw": raw, "n_ctx": settings["n_ctx"]},
+            seed=seed,
+            messages=[message for message in messages[:-1] if message["role"] != "system"],
+            engine=plan.to_dict(),
+        )
+        ask = Ask(
+            find=lambda: _found(reply),
+            plan=plan,
+            messages=messages,
+            knobs=Sampling(**{name: settings[name] for name in Sampling.class_trait_names()}),
+            max_tokens=settings["max_tokens"],
+            stop_strings=settings["stop"],
+            n_ctx=settings["n_ctx"],
+            raw=raw,
+            keep_alive=settings["keep_alive"],
+        )
+        self.last = reply
+        stop = Stop()
+        return Stream(reply, write(shared, ask, reply, stop, on_status=on_status), stop)
+
+    def map(self, prompts: Iterable[str], **options: Any) -> list[Reply]:
+        """Answer every prompt, in their order; options as in :meth:`__call__`."""
+        return [self(prompt, **options) for prompt in prompts]
+
+    def unload(self) -> None:
+        """Free the model, once the answer that is being written is whole."""
+        from .engine.engine import shared
+
+        shared.unload()
+
+    def settings(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Every trait's value, with ``options`` checked and put in place for one call; ``None`` means the trait's own.
+
+        Raises:
+            PhiError: an unknown option, or a value that the trait refuses.
+        """
+        traits = self.traits(config=True)
+        values = {name: getattr(self, name) for name in traits}
+        for name, value in options.items():
+            if name not in traits:
+                raise PhiError(f"there is no option {name!r}; the options are {', '.join(sorted(traits))}")
+            if value is not None:
+                values[name] = checked(traits[name], value, self)
+        return values
+
+
+def checked(trait: TraitType[Any, Any], value: Any, owner: Phi | None = None) -> Any:
+    """A value as the trait takes it; text is read as the command line would.
+
+    Raises:
+        PhiError: in one line, what the option takes.
+    """
+    try:
+        if isinstance(value, str) and not isinstance(trait, Unicode | List | Enum):
+            value = trait.from_string(value)
+        return trait.validate(owner, value)
+    except (TraitError, ValueError, OverflowError):
+        raise PhiError(f"{trait.name} must be {takes(trait)}, not {value!r}") from None
+
+
+def takes(trait: TraitType[Any, Any]) -> str:
+    """What values a trait takes, in words."""
+    if isinstance(trait, Enum):
+        return "one of " + ", ".join(map(str, trait.values or ()))
+    if isinstance(trait, Bool):
+        return "True or False"
+    if isinstance(trait, List):
+        return "a list of texts"
+    if isinstance(trait, Unicode):
+        return "text"
+    kind = "a whole number" if isinstance(trait, Int) else "a number"
+    low, high = getattr(trait, "min", None), getattr(trait, "max", None)
+    return f"{kind} from {low:g} to {high:,}" if low is not None and high is not None else kind
+
+
+def _messages(prompt: str | Sequence[Message], system: str, raw: bool) -> list[Message]:
+    """The conversation to send: the system message first where there is one, the question last."""
+    if isinstance(prompt, str):
+        messages: list[Message] = [{"role": "user", "content": prompt}]
+    else:
+        messages = [{"role": m["role"], "content": m["content"]} for m in prompt]
+    if not messages or not messages[-1]["content"].strip():
+        raise PhiError("the prompt is empty: write what to ask")
+    if not raw and messages[-1]["role"] != "user":
+        raise PhiError("a conversation must end with a message of the user")
+    if system and not raw and messages[0]["role"] != "system":
+        messages.insert(0, {"role": "system", "content": system})
+    return messages
+
+
+def _found(reply: Reply) -> Any:
+    from .models import resolve
+
+    file = resolve(reply.model)
+    reply.model_sha256 = file.sha256
+    return file.path

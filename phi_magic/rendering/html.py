@@ -1,0 +1,96 @@
+"""An answer as HTML that is safe in every page, sanitised or not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from markdown_it.common.utils import escapeHtml
+from markdown_it.renderer import RendererHTML
+from markdown_it.token import Token
+from markdown_it.utils import OptionsDict
+
+from phi_magic.rendering.document import parse
+from phi_magic.rendering.highlight import highlight
+
+# What is read as one unit gets its own direction, so that an Arabic paragraph does not turn an English one.
+_DIRECTED = frozenset(
+    ["paragraph_open", "heading_open", "bullet_list_open", "ordered_list_open", "blockquote_open", "table_open"]
+)
+
+
+def to_html(text: str) -> str:
+    r"""Return an answer's Markdown as HTML: one ``div`` of class ``phi-answer``.
+
+    Nothing in it runs, loads or acts: markup in ``text`` is shown as text, an image is a link, links lead to http,
+    https and mailto only. Formulas stand as ``\(…\)`` and ``\[…\]`` for the page's typesetter, and no other text of
+    the answer can be taken for one. Any text is rendered; nothing is raised.
+    """
+    tokens = parse(text)
+    for token in tokens:
+        if token.type in _DIRECTED:
+            token.attrs["dir"] = "auto"
+    return f'<div class="phi-answer">\n{_RENDERER.render(tokens, _OPTIONS, {})}</div>'
+
+
+def _text(content: str) -> str:
+    # A typesetter looks for its delimiters and commands within one element. Alone in their own, ``$`` and ``\``
+    # begin nothing.
+    escaped = escapeHtml(content)
+    if "\\" in escaped or "$" in escaped:
+        escaped = escaped.replace("\\", "<span>\\</span>").replace("$", "<span>$</span>")
+    return escaped
+
+
+class _Renderer(RendererHTML):
+    """markdown-it's own renderer, with what a notebook needs otherwise. Rules are found by the token's name."""
+
+    def text(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: dict[str, Any]) -> str:
+        return _text(tokens[idx].content)
+
+    def softbreak(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: dict[str, Any]) -> str:
+        # A model means the lines that it writes: verse, addresses, steps.
+        return "<br>\n"
+
+    def hardbreak(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: dict[str, Any]) -> str:
+        return "<br>\n"
+
+    def link_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: dict[str, Any]) -> str:
+        link = tokens[idx]
+        address = escapeHtml(str(link.attrs["href"]))
+        label = "image: " if link.info == "image" else ""
+        if tokens[idx + 1].type == "link_close":
+            label += _text(str(link.attrs["href"]))
+        return f'<a href="{address}" rel="noopener noreferrer" target="_blank">{label}'
+
+    def code_block(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: dict[str, Any]) -> str:
+        return f'<pre dir="ltr"><code>{escapeHtml(tokens[idx].content)}</code></pre>\n'
+
+    def fence(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: dict[str, Any]) -> str:
+        language = "".join(tokens[idx].info.split(maxsplit=1)[:1])
+        name = f' class="language-{escapeHtml(language)}"' if language else ""
+        code = highlight(tokens[idx].content, language)
+        return f'<div class="highlight"><pre dir="ltr"><code{name}>{code}</code></pre></div>\n'
+
+    def formula(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: dict[str, Any]) -> str:
+        left, right = ("\\(", "\\)") if tokens[idx].info == "inline" else ("\\[", "\\]")
+        return f'<span class="phi-formula">{left}{escapeHtml(tokens[idx].content)}{right}</span>'
+
+    def formula_block(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: dict[str, Any]) -> str:
+        return f'<div class="phi-formula">\\[{escapeHtml(tokens[idx].content)}\\]</div>\n'
+
+
+_RENDERER = _Renderer()
+_OPTIONS = OptionsDict(
+    {
+        "maxNesting": 20,
+        "html": False,
+        "linkify": False,
+        "typographer": False,
+        "quotes": "",
+        "xhtmlOut": False,
+        "breaks": True,
+        "langPrefix": "language-",
+        "highlight": None,
+    }
+)

@@ -1,0 +1,106 @@
+"""What an answer is, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, TypedDict
+
+FinishReason = Literal["stop", "length", "interrupted"]
+
+
+class Message(TypedDict):
+    """One turn of a conversation; ``role`` is ``system``, ``user`` or ``assistant``."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """A token that could have stood in a place, with its chances there."""
+
+    id: int
+    text: str
+    logprob: float  #: natural logarithm of the model's own probability (temperature 1, nothing cut)
+    probability: float  #: of the distribution it was drawn from: penalty, temperature and truncation applied
+
+
+@dataclass(frozen=True)
+class Token(Alternative):
+    """One generated token. ``text`` is what it alone stands for, with the bytes of a split character as ``\\xNN``."""
+
+    rank: int = 1  #: 1 for the model's likeliest
+    top: tuple[Alternative, ...] = ()  #: the likeliest at this step, most likely first, when they were asked for
+
+
+@dataclass
+class Usage:
+    """Counts of tokens."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0  #: of the prompt's, how many were already in the context
+    completion_tokens: int = 0
+
+
+@dataclass
+class Timings:
+    """Seconds."""
+
+    load: float = 0.0
+    prompt: float = 0.0  #: evaluating what of the prompt was new
+    first_token: float = 0.0  #: from asking to the first token, loading included
+    total: float = 0.0
+    tokens_per_second: float = 0.0  #: of decoding, the prompt left out
+
+
+@dataclass
+class Reply:
+    """One answer: the text, what it was made with, and what it took.
+
+    ``params`` holds every setting that shapes the text, so that the same ``prompt``, ``model``, ``params`` and
+    ``seed`` give the same text on the same machine.
+    """
+
+    prompt: str
+    model: str
+    params: dict[str, Any]
+    seed: int
+    text: str = ""
+    finish_reason: FinishReason = "interrupted"  # until the engine says otherwise
+    usage: Usage = field(default_factory=Usage)
+    timings: Timings = field(default_factory=Timings)
+    tokens: list[Token] = field(default_factory=list, repr=False)
+    data: Any = None  #: the parsed JSON, where JSON was asked for
+    messages: list[Message] = field(default_factory=list, repr=False)  #: the conversation before the prompt
+    model_sha256: str | None = None
+    engine: dict[str, Any] = field(default_factory=dict, repr=False)  #: what the machine's profile chose
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types: everything but the tokens, in the order of the fields, and the version that wrote it."""
+        from importlib.metadata import version
+
+        plain = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "tokens"}
+        plain["usage"], plain["timings"] = asdict(self.usage), asdict(self.timings)
+        if not self.messages:
+            del plain["messages"]
+        return {**plain, "version": version("phi_magic")}
+
+    def stats(self) -> str:
+        """One line: tokens, tokens per second, seconds to the first token, seed, finish."""
+        count = self.usage.completion_tokens
+        parts = [
+            f"{count} token{'' if count == 1 else 's'}",
+            f"{self.timings.tokens_per_second:.3g} tokens/s" if self.timings.tokens_per_second else "",
+            f"first after {self.timings.first_token:.2g} s" if count else "",
+            f"seed {self.seed}",
+            self.finish_reason,
+        ]
+        return " · ".join(part for part in parts if part)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, str], dict[str, Any]]:
+        from .rendering import to_bundle
+
+        return to_bundle(self.text), {"phi_magic": {k: v for k, v in self.to_dict().items() if k != "text"}}

@@ -1,0 +1,156 @@
+"""The knobs of sampling, and the probabilities they make.
+
+Order and meaning are those of the reference, Candle's ``LogitsProcessor`` and ``apply_repeat_penalty``
+(candle-transformers, ``generation`` and ``utils``): repeat penalty on the tokens generated so far, division by the
+temperature, softmax over the whole vocabulary, top-k and top-p of the whole mass, draw. ``min_p`` is llama.cpp's
+(Nguyen et al. 2024), which the reference does not have; it comes last.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from traitlets import Float, HasTraits, Int, TraitError
+
+from .errors import PhiError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+
+#: At and below this temperature the likeliest token is taken, as in the reference (``Sampling::ArgMax``).
+GREEDY_BELOW = 1e-7
+
+
+class Number(Float):  # type: ignore[type-arg]
+    """A float that is a number: ``min`` and ``max`` alone let NaN through, since it compares with nothing."""
+
+    def validate(self, obj: Any, value: Any) -> float:
+        checked = float(super().validate(obj, value))
+        if not math.isfinite(checked):
+            raise TraitError(f"The '{self.name}' trait must be a finite number, not {value!r}")
+        return checked
+
+
+class Sampling(HasTraits):
+    """How the next token is drawn from the logits."""
+
+    temperature = Number(
+        0.8,
+        min=0,
+        max=5,
+        help="Divides the logits before the softmax: below 1 the likely tokens gain, above 1 the unlikely ones. "
+        "0 is greedy: always the likeliest token.",
+    ).tag(config=True, step=0.05, shown_max=2)
+    top_p = Number(
+        0.95,
+        min=0,
+        max=1,
+        help="Nucleus sampling: keep the likeliest tokens until their probabilities reach this sum, the one that "
+        "crosses it included. 1 (or 0) switches it off.",
+    ).tag(config=True, step=0.01)
+    top_k = Int(
+        0,
+        min=0,
+        max=1_000_000,
+        help="Keep only this many of the likeliest tokens. 0 switches it off.",
+    ).tag(config=True, step=1, shown_max=200)
+    min_p = Number(
+        0.0,
+        min=0,
+        max=1,
+        help="Keep only tokens at least this fraction as likely as the likeliest. 0 switches it off.",
+    ).tag(config=True, step=0.01)
+    repeat_penalty = Number(
+        1.1,
+        min=0.1,
+        max=10,
+        help="Makes tokens of the recent answer less likely: their logits are divided by it where positive, multiplied "
+        "where negative. 1 switches it off.",
+    ).tag(config=True, step=0.01, shown_min=0.8, shown_max=2)
+    repeat_last_n = Int(
+        64,
+        min=0,
+        max=1_000_000,
+        help="How many of the last generated tokens the repeat penalty looks at; the prompt does not count.",
+    ).tag(config=True, step=1, shown_max=512)
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature <= GREEDY_BELOW
+
+
+def distribution(logits: ArrayLike, generated: Sequence[int] = (), **params: Any) -> NDArray[np.float64]:
+    r"""The probabilities from which the next token is drawn.
+
+    With logits :math:`l`, the last ``repeat_last_n`` generated tokens :math:`G`, penalty :math:`r`, temperature
+    :math:`T`:
+
+    1. for every distinct :math:`i \in G`: :math:`l_i \leftarrow l_i / r` if :math:`l_i \ge 0`, else :math:`l_i r`;
+    2. :math:`T \le 10^{-7}`: all mass on the (first) greatest logit, and that is all; else :math:`l \leftarrow l / T`;
+    3. :math:`p = \mathrm{softmax}(l)` over the whole vocabulary;
+    4. top-p: in order of falling :math:`p`, keep a token while the sum *before* it is below ``top_p``
+       (0 and 1: off); top-k: keep the ``top_k`` likeliest (0: off); both of the whole mass, so their order is free;
+    5. min-p: keep tokens with :math:`p_i \ge` ``min_p`` :math:`\max p`;
+    6. what is left is divided by its sum.
+
+    Args:
+        logits: shape ``(n_vocab,)``, the model's raw scores for the next token.
+        generated: token ids of the answer so far, oldest first; the prompt does not count.
+        params: any of the traits of :class:`Sampling`; its defaults where left out.
+
+    Returns:
+        shape ``(n_vocab,)``, float64, sums to 1; exactly 0 for every token that was cut.
+
+    Raises:
+        PhiError: a parameter that does not exist or is out of bounds, logits that are not a vector of numbers, a
+            generated token outside of the vocabulary.
+
+    Source: candle-transformers ``generation::LogitsProcessor`` and ``utils::apply_repeat_penalty``; top-p is Holtzman
+    et al. 2020, min-p Nguyen et al. 2024.
+    """
+    import numpy as np
+
+    unknown = sorted(set(params) - set(Sampling.class_trait_names()))
+    if unknown:
+        raise PhiError(f"distribution() has no parameter {unknown[0]!r}; it takes {', '.join(_NAMES)}")
+    try:
+        knobs = Sampling(**params)
+    except TraitError as error:
+        raise PhiError(str(error)) from None
+
+    scores = np.array(logits, dtype=np.float64)
+    if scores.ndim != 1 or not len(scores) or np.isnan(scores).any() or not np.isfinite(scores.max()):
+        raise PhiError("logits must be a vector of numbers, one for each token of the vocabulary")
+    recent = np.unique(
+        np.asarray(list(generated)[-knobs.repeat_last_n :] if knobs.repeat_last_n else [], dtype=np.int64)
+    )
+    if len(recent) and not (0 <= recent[0] and recent[-1] < len(scores)):
+        raise PhiError(f"generated holds token ids outside of the vocabulary of {len(scores)}")
+
+    at = scores[recent]
+    scores[recent] = np.where(at >= 0, at / knobs.repeat_penalty, at * knobs.repeat_penalty)
+    if knobs.greedy:
+        chosen = np.zeros(len(scores))
+        chosen[int(scores.argmax())] = 1.0
+        return chosen
+
+    p = np.exp((scores - scores.max()) / knobs.temperature)
+    p /= p.sum()
+    order = np.argsort(-p, kind="stable")
+    kept = np.ones(len(p), dtype=bool)
+    if 0 < knobs.top_p < 1:
+        before = np.cumsum(p[order]) - p[order]
+        kept[order] = before < knobs.top_p
+        kept[order[0]] = True
+    if knobs.top_k:
+        kept[order[knobs.top_k :]] = False
+    kept &= p >= knobs.min_p * p[order[0]]
+    p[~kept] = 0.0
+    result: NDArray[np.float64] = p / p.sum()
+    return result
+
+
+_NAMES = sorted(Sampling.class_trait_names())

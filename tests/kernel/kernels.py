@@ -1,29 +1,14 @@
-"""Real kernels: a whole notebook through nbclient, or cells one at a time with every message and its time."""
+"""A real kernel that runs cells one at a time, and keeps every message with its time."""
 
 from __future__ import annotations
 
 import queue
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import nbformat
 from jupyter_client.manager import KernelManager
-from nbclient import NotebookClient
 
 TIMEOUT = 120  # Seconds; a bound on hanging, not on speed.
-
-
-def notebook_of(*cells):
-    """A notebook of code cells."""
-    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-
-
-def run_notebook(notebook, **options):
-    """Run a notebook, or the one at a path, in a kernel of its own, and return it with its outputs."""
-    if isinstance(notebook, Path):
-        notebook = nbformat.read(notebook, as_version=4)
-    return NotebookClient(notebook, timeout=TIMEOUT, kernel_name="python3", **options).execute()
 
 
 @dataclass

@@ -1,0 +1,176 @@
+"""JupyterLab and Notebook 7 as a person uses them: real servers, and a notebook on a page of Chromium."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+TIMEOUT = 60  # Seconds; a bound on hanging, not on speed.
+HOW_TO_GET_CHROMIUM = "sudo apt-get install chromium (or name one: CHROMIUM=/path/to/chromium)"
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+# Neither front end asks at its start whether it may fetch the news.
+SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+
+# Records what an element shows, once a frame where it changed.
+RECORD = """element => {
+    const states = element.recorded = [];
+    const look = () => {
+        const now = element.innerText;
+        if (now !== states.at(-1)) states.push(now);
+        if (element.recorded === states) requestAnimationFrame(look);
+    };
+    look();
+}"""
+
+
+def find_chromium():
+    """The path of a Chromium that Playwright can drive, or None."""
+    for name in (os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome"):
+        if name and (path := shutil.which(name)):
+            return path
+    return None
+
+
+class Server:
+    """A Jupyter server ("lab" or "notebook") on a free port of the loopback, with folders of its own."""
+
+    def __init__(self, application, folder):
+        self.application = application
+        self.root = folder / "notebooks"
+        self.root.mkdir(parents=True)
+        overrides = folder / "config" / "labconfig" / "default_setting_overrides.json"
+        overrides.parent.mkdir(parents=True)
+        overrides.write_text(json.dumps(SETTINGS))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self.log = (folder / "server.log").open("w")
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", f"jupyter{application}" if application == "lab" else application),
+                *("--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0"),
+                *(
+                    "--IdentityProvider.token=",
+                    "--ServerApp.disable_check_xsrf=True",
+                    f"--ServerApp.root_dir={self.root}",
+                ),
+                "--LabApp.extension_manager=readonly",  # The other one asks the package index.
+            ],
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+            env=os.environ
+            | {f"JUPYTER_{name.upper()}_DIR": str(folder / name) for name in ("config", "data", "runtime")}
+            | {"IPYTHONDIR": str(folder / "ipython"), "HF_HOME": str(folder / "hf")},
+        )
+
+    def wait(self):
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            try:
+                urllib.request.urlopen(f"{self.url}/api/status", timeout=TIMEOUT).close()
+                return self
+            except urllib.error.URLError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    self.close()
+                    raise RuntimeError(f"Jupyter did not start:\n{Path(self.log.name).read_text()}") from None
+                time.sleep(0.1)
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait(TIMEOUT)
+        self.log.close()
+
+
+class NotebookPage:
+    """One notebook, open on a page. Cells are counted from 0, Markdown cells among them."""
+
+    def __init__(self, page, server):
+        self.page = page
+        self.server = server
+        self.console_errors = []
+        self.requests = []
+        page.set_default_timeout(TIMEOUT * 1000)
+        page.on("console", lambda message: message.type == "error" and self.console_errors.append(message.text))
+        page.on("pageerror", lambda error: self.console_errors.append(str(error)))
+        page.on("request", lambda request: self.requests.append(request.url))
+
+    @property
+    def foreign_requests(self):
+        """What the page asked of any other host."""
+        here = (self.server.url, self.server.url.replace("http", "ws", 1), "data:", "blob:")
+        return [url for url in self.requests if not url.startswith(here)]
+
+    def open(self, path):
+        """Open a notebook under the server's root and wait for its kernel."""
+        place = "lab/tree" if self.server.application == "lab" else "notebooks"
+        self.page.goto(f"{self.server.url}/{place}/{path}?reset")
+        self.page.locator(".jp-KernelName", has_text="Python 3").wait_for()
+        self.page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
+
+    def cell(self, index):
+        return self.page.locator(".jp-Notebook .jp-Cell").nth(index)
+
+    def output(self, index):
+        return self.cell(index).locator(".jp-Cell-outputArea")
+
+    def text(self, index):
+        """The text that a cell's output shows."""
+        return self.output(index).inner_text()
+
+    def start(self, index):
+        """Run a cell in place without waiting for it."""
+        self.cell(index).locator(".jp-InputArea-editor").click()
+        self.page.keyboard.press("Control+Enter")
+
+    def wait(self, index):
+        """Wait until a cell that was started is done."""
+        prompt = self.cell(index).locator(".jp-InputPrompt")
+        prompt.filter(has_not_text="*").filter(has_text="]").wait_for()
+
+    def run(self, index):
+        self.start(index)
+        self.wait(index)
+
+    def run_all(self):
+        self.menu("Run", "Run All Cells")
+
+    def menu(self, name, item):
+        self.page.get_by_role("menuitem", name=name, exact=True).click()
+        self.page.get_by_role("menuitem", name=item, exact=True).click()
+
+    def interrupt(self):
+        self.page.locator('[data-command="notebook:interrupt-kernel"]').first.click()
+
+    def save(self):
+        self.page.keyboard.press("Control+s")
+
+    def record(self, index):
+        """From now on keep each state that a cell's output shows; `recorded` gives them."""
+        self.cell(index).locator(".jp-Cell-outputWrapper").evaluate(RECORD)
+
+    def recorded(self, index):
+        return self.cell(index).locator(".jp-Cell-outputWrapper").evaluate("element => element.recorded")
+
+    def shut_down(self):
+        """Shut the notebook's kernel down, as closing a tab does not."""
+        for session in json.load(urllib.request.urlopen(f"{self.server.url}/api/sessions")):
+            request = urllib.request.Request(f"{self.server.url}/api/sessions/{session['id']}", method="DELETE")
+            urllib.request.urlopen(request).close()

@@ -45,7 +45,8 @@ def fill(body: str, variables: Mapping[str, Any]) -> str:
         return body
     import jinja2
 
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    # What comes out is a prompt, not a page: nothing is to be escaped.
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)  # noqa: S701
     try:
         return environment.from_string(body).render(variables)
     except jinja2.UndefinedError as error:
@@ -79,10 +80,7 @@ def render(
     run = _compiled(template or INSTRUCT_OUTPUT)
     variables = {"bos_token": bos, "eos_token": eos, "add_generation_prompt": True}
     system = safe[0]["content"] if safe and safe[0]["role"] == "system" else ""
-    if system:
-        text = _rendered_with_system(run, safe, variables, system)
-    else:
-        text = run({**variables, "messages": safe})
+    text = _rendered_with_system(run, safe, variables, system) if system else run({**variables, "messages": safe})
     if safe[-1]["content"].strip() not in text:
         raise PhiError("the model's chat template drops the prompt; --raw sends it without a template")
     return Rendered(text, shield if shielded else "")
@@ -144,7 +142,15 @@ def _compiled(source: str) -> Callable[[Mapping[str, Any]], str]:
             raise SecurityError(f"it reaches for {attribute!r} of a {type(obj).__name__}")
 
         def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-            grows = isinstance(obj, str) and attr in ("center", "ljust", "rjust", "zfill", "format", "format_map", "expandtabs")
+            grows = isinstance(obj, str) and attr in (
+                "center",
+                "ljust",
+                "rjust",
+                "zfill",
+                "format",
+                "format_map",
+                "expandtabs",
+            )
             return not grows and super().is_safe_attribute(obj, attr, value)
 
     environment = Environment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])

@@ -100,7 +100,11 @@ class Reply:
     def __str__(self) -> str:
         return self.text
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, str], dict[str, Any]]:
-        from .rendering import to_bundle
+    def record(self) -> dict[str, Any]:
+        """What a notebook's output carries beside the text, under the metadata key ``phi_magic``."""
+        return {name: value for name, value in self.to_dict().items() if name != "text"}
 
-        return to_bundle(self.text), {"phi_magic": {k: v for k, v in self.to_dict().items() if k != "text"}}
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, str], dict[str, Any]]:
+        from .formats import bundle
+
+        return bundle(self.text), {"phi_magic": self.record()}

@@ -12,7 +12,9 @@ from .model import Model
 from .sampler import Sampler
 
 
-def tokens(model: Model, context: Context, sampler: Sampler, *, limit: int, stop: Stop) -> Iterator[tuple[Token, bytes]]:
+def tokens(
+    model: Model, context: Context, sampler: Sampler, *, limit: int, stop: Stop
+) -> Iterator[tuple[Token, bytes]]:
     """Generate after what the context holds: each token with its bytes, until the model ends its answer.
 
     At most ``limit`` tokens. A token is evaluated only when another one is wanted.

@@ -31,9 +31,7 @@ class Engine:
         self.context: Context | None = None
 
     @contextmanager
-    def turn(
-        self, *, stop: Stop, keep_alive: float = -1, on_wait: Callable[[], None] = lambda: None
-    ) -> Iterator[None]:
+    def turn(self, *, stop: Stop, keep_alive: float = -1, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Have the engine to oneself; ``keep_alive`` seconds after, unless used again, the model is freed.
 
         Raises:

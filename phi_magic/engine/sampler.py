@@ -37,7 +37,7 @@ class Sampler:
         self._array = C.llama_token_data_array()
         self.chain = C.llama_sampler_chain_init(C.llama_sampler_chain_default_params())
         if knobs.repeat_penalty != 1 and knobs.repeat_last_n:
-            self._add(C.llama_sampler_init_penalties(knobs.repeat_last_n, knobs.repeat_penalty, 0.0, 0.0))
+            self._add(C.llama_sampler_init_penalties(n_vocab, knobs.repeat_last_n, knobs.repeat_penalty, 0.0, 0.0))
         if knobs.greedy:
             self._add(C.llama_sampler_init_greedy())
             return

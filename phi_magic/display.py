@@ -1,0 +1,134 @@
+"""How an answer grows: in a cell's output, in a terminal, or not at all."""
+
+from __future__ import annotations
+
+import html
+import time
+from collections.abc import Callable
+from typing import Any, Protocol, TextIO
+
+from .formats import bundle
+from .reply import Reply
+
+Clock = Callable[[], float]
+
+#: A redraw may cost at most one part in this many of the time between redraws.
+_REDRAW_SHARE = 60
+
+
+class View(Protocol):
+    """Where an answer is shown. The calls come in this order; each may come several times but the last."""
+
+    def status(self, text: str) -> None:
+        """What is going on before the first token."""
+
+    def grow(self, reply: Reply, piece: str) -> None:
+        """``piece`` was added to the reply."""
+
+    def finish(self, reply: Reply) -> None:
+        """The reply is as whole as it will be."""
+
+
+class QuietView:
+    """Shows nothing."""
+
+    def status(self, text: str) -> None: ...
+    def grow(self, reply: Reply, piece: str) -> None: ...
+    def finish(self, reply: Reply) -> None: ...
+
+
+class CellView:
+    """Redraws one output of a cell in place, at most every ``refresh_interval`` seconds.
+
+    A redraw that turns out dear makes the next one wait longer, so that drawing stays a small part of decoding.
+    """
+
+    def __init__(
+        self,
+        form: str = "markdown",
+        *,
+        refresh_interval: float = 0.1,
+        show_stats: bool = True,
+        stream: bool = True,
+        clock: Clock = time.perf_counter,
+    ) -> None:
+        self._form = form
+        self._interval = refresh_interval
+        self._show_stats = show_stats
+        self._stream = stream
+        self._clock = clock
+        self._next = float("-inf")
+        self._handle: str | None = None
+
+    def status(self, text: str) -> None:
+        self._publish({"text/plain": f"({text})", "text/html": _aside(text)}, {})
+
+    def grow(self, reply: Reply, piece: str) -> None:
+        if not self._stream or (started := self._clock()) < self._next:
+            return
+        self._publish(bundle(reply.text, self._form, whole=False), {})
+        ended = self._clock()
+        self._next = ended + max(self._interval, _REDRAW_SHARE * (ended - started))
+
+    def finish(self, reply: Reply) -> None:
+        self._publish(bundle(reply.text, self._form), {"phi_magic": reply.record()})
+        if self._show_stats or reply.finish_reason == "interrupted":
+            from IPython.display import display
+
+            display({"text/plain": reply.stats(), "text/html": _aside(reply.stats())}, raw=True)
+
+    def _publish(self, data: dict[str, str], metadata: dict[str, Any]) -> None:
+        from IPython.display import display, update_display
+
+        if self._handle is None:
+            self._handle = display(data, metadata=metadata, raw=True, display_id=True).display_id
+        else:
+            update_display(data, metadata=metadata, raw=True, display_id=self._handle)
+
+
+class TerminalView:
+    """Writes the answer as it comes, and everything else to another stream."""
+
+    def __init__(self, out: TextIO, err: TextIO, *, show_stats: bool = True, stream: bool = True) -> None:
+        self._out = out
+        self._err = err
+        self._show_stats = show_stats
+        self._stream = stream
+        self._status = ""
+
+    def status(self, text: str) -> None:
+        if self._err.isatty():
+            self._err.write(f"\r{text}{' ' * (len(self._status) - len(text))}")
+            self._err.flush()
+            self._status = text
+
+    def grow(self, reply: Reply, piece: str) -> None:
+        self._clear()
+        if self._stream:
+            self._write(piece)
+
+    def finish(self, reply: Reply) -> None:
+        self._clear()
+        if not self._stream:
+            self._write(reply.text)
+        if reply.text and not reply.text.endswith("\n"):
+            self._write("\n")
+        if self._show_stats:
+            self._err.write(f"{reply.stats()}\n")
+            self._err.flush()
+
+    def _write(self, text: str) -> None:
+        from .rendering import to_text
+
+        self._out.write(to_text(text))
+        self._out.flush()
+
+    def _clear(self) -> None:
+        if self._status:
+            self._err.write(f"\r{' ' * len(self._status)}\r")
+            self._err.flush()
+            self._status = ""
+
+
+def _aside(text: str) -> str:
+    return f'<div style="opacity: 0.65; font-size: 0.9em">{html.escape(text)}</div>'

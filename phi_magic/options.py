@@ -1,0 +1,153 @@
+"""The options of one answer, made from the traits: for the magic's line, for the terminal's, and for completion."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import io
+import keyword
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from traitlets import List
+
+from .errors import PhiError
+from .phi import Phi, checked, takes
+
+_TRAITS = Phi.class_traits(config=True)
+
+
+@dataclass(frozen=True)
+class Option:
+    """What argparse is told of one option; ``trait`` is empty for a switch that has none."""
+
+    flags: tuple[str, ...]
+    keywords: dict[str, Any] = field(default_factory=dict)
+    trait: str = ""
+
+    @property
+    def takes_value(self) -> bool:
+        return self.keywords.get("action") != "store_true"
+
+
+def _from_trait(name: str, *flags: str, metavar: str, **keywords: Any) -> Option:
+    trait = _TRAITS[name]
+    default = trait.default() if name != "model" else "phi-3-mini-4k"
+    shown = f" Default: {default}." if default not in ("", None, []) else ""
+    bounds = "" if isinstance(trait, List) or takes(trait) == "text" else f" Takes {takes(trait)}."
+    text = f"{trait.help}{bounds}{shown}".replace("%", "%%")  # argparse formats it
+    return Option(flags, {"dest": name, "metavar": metavar, "help": text, **keywords}, name)
+
+
+def _switch(*flags: str, text: str) -> Option:
+    return Option(flags, {"action": "store_true", "help": text})
+
+
+#: What an answer takes, wherever it is asked for.
+ASKING = (
+    _from_trait("model", "-m", "--model", metavar="NAME"),
+    _from_trait("temperature", "-t", "--temperature", "--temp", metavar="X"),
+    _from_trait("top_p", "--top-p", metavar="X"),
+    _from_trait("top_k", "--top-k", metavar="N"),
+    _from_trait("min_p", "--min-p", metavar="X"),
+    _from_trait("seed", "--seed", metavar="N"),
+    _from_trait("repeat_penalty", "--repeat-penalty", metavar="X"),
+    _from_trait("repeat_last_n", "--repeat-last-n", metavar="N"),
+    _from_trait("max_tokens", "-n", "--max-tokens", "--sample-len", metavar="N"),
+    _from_trait("stop", "--stop", metavar="TEXT", action="append"),
+    _from_trait("system", "-s", "--system", metavar="TEXT"),
+    _switch("--raw", text="Send the prompt as it is: no chat template, special tokens honoured."),
+    _switch("--no-stream", text="Show only the end."),
+    _switch("-q", "--quiet", text="Show nothing."),
+)
+
+#: What only a cell takes.
+CELL = (
+    _from_trait("format", "-f", "--format", metavar="F"),
+    Option(("-o", "--out"), {"dest": "out", "metavar": "VAR", "help": "Bind the Reply to a variable."}),
+    _switch("--no-vars", text="Leave {{ }} in the prompt as it is."),
+)
+
+
+def split(line: str, options: Sequence[Option]) -> tuple[list[str], str]:
+    """The options that a line begins with, as argparse wants them, and the rest of the line as it was typed.
+
+    Only the options are split as a shell would: a prompt keeps its quotes and apostrophes.
+
+    Raises:
+        PhiError: an option that does not exist, lacks its value, or has a quote left open.
+    """
+    known = {flag: option for option in options for flag in option.flags}
+    stream = io.StringIO(line)
+    words = shlex.shlex(stream, posix=True, punctuation_chars=False)
+    words.whitespace_split = True
+    words.commenters = ""
+    found: list[str] = []
+    while True:
+        start = stream.tell()
+        if not line[start:].lstrip().startswith("-"):
+            return found, line[start:].strip()
+        word = _next(words)
+        if word == "--":
+            return found, line[stream.tell() :].strip()
+        flag, equals, value = word.partition("=") if word.startswith("--") else (word, "", "")
+        if flag not in known and word[:2] in known and not word.startswith("--"):  # -t0.2
+            flag, equals, value = word[:2], "=", word[2:]
+        if flag not in known:
+            raise PhiError(unknown(flag, known))
+        if not known[flag].takes_value:
+            if equals:
+                raise PhiError(f"{flag} takes no value")
+            found.append(flag)
+            continue
+        if not equals:
+            if not line[stream.tell() :].strip():
+                raise PhiError(f"{flag} needs a value")
+            value = _next(words)
+        # One long word: argparse would take a value that begins with a dash for an option.
+        found.append(f"{max(known[flag].flags, key=len)}={value}")
+
+
+def _next(words: shlex.shlex) -> str:
+    try:
+        return words.get_token() or ""
+    except ValueError:
+        raise PhiError("a quote is left open among the options") from None
+
+
+def unknown(name: str, known: Sequence[str] | dict[str, Any], kind: str = "option") -> str:
+    """One line for a name that does not exist, with the nearest that does."""
+    near = difflib.get_close_matches(name, list(known), 1, cutoff=0.5)
+    return f"there is no {kind} {name}" + (f"; did you mean {near[0]}?" if near else f" ({', '.join(known)})")
+
+
+def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The traits that the options set for this answer, checked; ``raw`` too, where it was given.
+
+    Raises:
+        PhiError: a value that the trait refuses, in the words of the option.
+    """
+    found: dict[str, Any] = {}
+    for name in (option.trait for option in (*ASKING, *CELL) if option.trait):
+        value = getattr(arguments, name, None)
+        if value is None:
+            continue
+        if name == "stop":
+            value = [text.replace("\\n", "\n").replace("\\t", "\t") for text in value]
+        found[name] = checked(_TRAITS[name], value)
+    if arguments.raw:
+        found["raw"] = True
+    return found
+
+
+def variable(name: str | None) -> str | None:
+    """A name that ``-o`` can bind.
+
+    Raises:
+        PhiError: it is no Python identifier.
+    """
+    if name is not None and (not name.isidentifier() or keyword.iskeyword(name)):
+        raise PhiError(f"-o needs the name of a variable, and {name!r} is none")
+    return name

@@ -15,6 +15,8 @@ from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
+from tests.slow_model import write_slow_model
+
 PROJECT = Path(__file__).parent.parent
 GUARD = Path(__file__).parent / "guard"
 
@@ -67,3 +69,11 @@ def shell(config, tmp_path):
     shell.atexit_operations()
     shell.builtin_trap.deactivate()
     InteractiveShell.clear_instance()
+
+
+@pytest.fixture(scope="session")
+def slow_model(tmp_path_factory):
+    """The path of a GGUF that writes some fifty words a second for as long as it may: there is time to interrupt it."""
+    path = tmp_path_factory.mktemp("slow") / "slow.gguf"
+    write_slow_model(path)
+    return path

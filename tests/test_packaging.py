@@ -1,0 +1,77 @@
+"""What leaves this tree: the wheel with the shipped model in it, and a source distribution that stands alone."""
+
+from __future__ import annotations
+
+import os
+import site
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.packaging
+PROJECT = Path(__file__).parent.parent
+
+
+def run(*command, cwd=None, **environment):
+    done = subprocess.run(command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, check=False)
+    assert not done.returncode, f"{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def distributions(tmp_path_factory):
+    """The folder with both; `build` makes the wheel out of the unpacked source distribution."""
+    folder = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(PROJECT))
+    return folder
+
+
+def test_the_wheel_carries_the_model_and_its_licence(distributions):
+    [wheel] = distributions.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert [name for name in names if name.startswith("phi_magic/demo/") and name.endswith(".gguf")]
+    assert [name for name in names if name.startswith("phi_magic/demo/LICENSE")]
+    assert "phi_magic/py.typed" in names
+    assert all(name.startswith(("phi_magic/", "phi_magic-")) for name in names)
+    assert wheel.stat().st_size < 4_000_000
+
+
+def test_the_wheel_answers_in_an_environment_of_its_own(distributions, tmp_path):
+    [wheel] = distributions.glob("*.whl")
+    venv.create(tmp_path / "env", with_pip=True)
+    python = tmp_path / "env" / "bin" / "python"
+    # What it depends on is taken from here: the network is not there, and compiling takes minutes.
+    [packages] = (tmp_path / "env").glob("lib/python*/site-packages")
+    (packages / "dependencies.pth").write_text("\n".join(_without_this_project(tmp_path / "dependencies")))
+    run(str(python), "-m", "pip", "install", "--no-deps", "--no-index", str(wheel), PYTHONPATH="")
+    ask = [str(python), "-m", "phi_magic", "--model", "demo", "--seed", "1", "Write a haiku about ice hockey"]
+    assert run(*ask, cwd=tmp_path, PYTHONPATH="").strip()
+    where = run(str(python), "-c", "import phi_magic; print(phi_magic.__file__)", cwd=tmp_path, PYTHONPATH="")
+    assert where.startswith(str(packages))
+
+
+def _without_this_project(folder):
+    """A folder of links to the installed packages, but not to the editable install of this one."""
+    folder.mkdir()
+    for packages in site.getsitepackages():
+        for path in Path(packages).iterdir():
+            if "phi_magic" not in path.name and path.suffix != ".pth":
+                (folder / path.name).symlink_to(path)
+    return [str(folder)]
+
+
+def test_the_source_distribution_passes_the_plain_tests(distributions, tmp_path):
+    [archive] = distributions.glob("*.tar.gz")
+    with tarfile.open(archive) as tar:
+        tar.extractall(tmp_path, filter="data")
+    [tree] = tmp_path.glob("phi_magic-*")
+    plain = "not kernel and not hub and not browser and not packaging and not torture"
+    said = run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", plain, cwd=tree, PYTHONPATH="")
+    assert " passed" in said
+    for needed in ("Makefile", "LICENSE", "README.md", "CHANGELOG.md", "examples/quickstart.ipynb", "training"):
+        assert (tree / needed).exists(), needed

@@ -1,4 +1,4 @@
-"""An answer's Markdown, parsed once for every form in which it is shown."""
+"""An answer's Markdown, parsed in one way for every form in which it is shown."""
 
 from __future__ import annotations
 
@@ -8,43 +8,60 @@ from functools import cache
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from phi_magic.rendering.characters import visible
-from phi_magic.rendering.formulas import formula_plugin
+from .characters import visible
+from .formulas import formula_plugin
 
 # Longer texts are shown as they are, without markup: no answer is that long, and no parser need be trusted with it.
 LONGEST = 200_000
 
-_LINK = re.compile(r"(?:https?://|mailto:)[^\s]", re.IGNORECASE)
-
-
-@cache
-def _parser() -> MarkdownIt:
-    # CommonMark with GitHub's tables and strikethrough. Raw HTML is off, so that it is read as text; images are off,
-    # so that ``![alt](address)`` is read as an exclamation mark and a link, which is what is shown of it.
-    md = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"]).disable("image")
-    md.use(formula_plugin)
-    # A link elsewhere (javascript:, data:, file:, or a path into the reader's own server) stays the text it is.
-    md.validateLink = lambda url: _LINK.match(url) is not None  # type: ignore[method-assign]
-    return md
+_ADDRESS = re.compile(r"https?://\S|mailto:\S", re.IGNORECASE)
 
 
 def parse(text: str) -> list[Token]:
-    """Return markdown-it's block tokens of ``text``, its acting characters made visible. Never raises.
+    """Return markdown-it's block tokens of ``text``: CommonMark, GitHub's tables and strikethrough, formulas.
 
-    Only http, https and mailto links are links. An image is a link whose ``info`` is "image".
+    Raw HTML is text. Links lead to http, https and mailto; others (``javascript:``, ``data:``, ``file:``, a path on
+    the reader's own server) stay the text they are. An image is a link whose text says so. Characters that would act
+    are made visible. Never raises.
     """
     text = visible(text)
     if len(text) > LONGEST:
         return [Token("code_block", "code", 0, content=text)]
     tokens = _parser().parse(text)
-    if "![" in text:
-        for token in tokens:
-            _mark_images(token.children or [])
+    for token in tokens:
+        if token.children:
+            token.children = _mended(token.children)
     return tokens
 
 
-def _mark_images(children: list[Token]) -> None:
-    for before, link in zip(children, children[1:]):
-        if link.type == "link_open" and before.type == "text" and before.content.endswith("!"):
-            before.content = before.content[:-1]
-            link.info = "image"
+class _Parser(MarkdownIt):
+    def validateLink(self, url: str) -> bool:  # noqa: N802, the parser calls it so
+        return _ADDRESS.match(url) is not None
+
+
+@cache
+def _parser() -> MarkdownIt:
+    # Without the rule for images, ``![alt](address)`` is an exclamation mark and a link.
+    md = _Parser("commonmark", {"html": False}).enable(["table", "strikethrough"]).disable("image")
+    return md.use(formula_plugin)
+
+
+def _mended(children: list[Token]) -> list[Token]:
+    """Return inline tokens with what the parser could not know: an image is named, an empty link shows its address."""
+    mended: list[Token] = []
+    for at, child in enumerate(children):
+        if child.type == "text":
+            # Entities and percent signs spell characters that the source did not hold.
+            child.content = visible(child.content).replace("\n", " ")
+        mended.append(child)
+        if child.type == "link_open":
+            before = mended[-2] if len(mended) > 1 else child
+            label = ""
+            if before.type == "text" and before.content.endswith("!"):
+                before.content = before.content[:-1]
+                label = "image: "
+            if children[at + 1].type == "link_close":
+                label += str(child.attrs["href"])
+            if label:
+                mended.append(Token("text", "", 0, content=label))
+    return mended

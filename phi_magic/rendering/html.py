@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Any
 
 from markdown_it.common.utils import escapeHtml
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
-from markdown_it.utils import OptionsDict
+from markdown_it.utils import EnvType, OptionsDict
 
-from phi_magic.rendering.document import parse
-from phi_magic.rendering.highlight import highlight
+from .document import parse
+from .highlight import highlight
 
 # What is read as one unit gets its own direction, so that an Arabic paragraph does not turn an English one.
 _DIRECTED = frozenset(
     ["paragraph_open", "heading_open", "bullet_list_open", "ordered_list_open", "blockquote_open", "table_open"]
 )
+
+_NAME = re.compile(r"[\w+#.-]{1,30}", re.ASCII)
 
 
 def to_html(text: str) -> str:
@@ -45,38 +47,36 @@ def _text(content: str) -> str:
 class _Renderer(RendererHTML):
     """markdown-it's own renderer, with what a notebook needs otherwise. Rules are found by the token's name."""
 
-    def text(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: dict[str, Any]) -> str:
+    def text(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         return _text(tokens[idx].content)
 
-    def softbreak(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: dict[str, Any]) -> str:
+    def softbreak(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         # A model means the lines that it writes: verse, addresses, steps.
         return "<br>\n"
 
-    def hardbreak(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: dict[str, Any]) -> str:
+    def hardbreak(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         return "<br>\n"
 
-    def link_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: dict[str, Any]) -> str:
-        link = tokens[idx]
-        address = escapeHtml(str(link.attrs["href"]))
-        label = "image: " if link.info == "image" else ""
-        if tokens[idx + 1].type == "link_close":
-            label += _text(str(link.attrs["href"]))
-        return f'<a href="{address}" rel="noopener noreferrer" target="_blank">{label}'
+    def link_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        address = str(tokens[idx].attrs["href"])
+        if not address:  # ``[text]()`` would lead to the notebook itself
+            return "<a>"
+        return f'<a href="{escapeHtml(address)}" rel="noopener noreferrer" target="_blank">'
 
-    def code_block(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: dict[str, Any]) -> str:
+    def code_block(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         return f'<pre dir="ltr"><code>{escapeHtml(tokens[idx].content)}</code></pre>\n'
 
-    def fence(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: dict[str, Any]) -> str:
-        language = "".join(tokens[idx].info.split(maxsplit=1)[:1])
-        name = f' class="language-{escapeHtml(language)}"' if language else ""
+    def fence(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        language = tokens[idx].info.partition(" ")[0]
+        name = f' class="language-{language}"' if _NAME.fullmatch(language) else ""
         code = highlight(tokens[idx].content, language)
         return f'<div class="highlight"><pre dir="ltr"><code{name}>{code}</code></pre></div>\n'
 
-    def formula(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: dict[str, Any]) -> str:
+    def formula(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         left, right = ("\\(", "\\)") if tokens[idx].info == "inline" else ("\\[", "\\]")
         return f'<span class="phi-formula">{left}{escapeHtml(tokens[idx].content)}{right}</span>'
 
-    def formula_block(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: dict[str, Any]) -> str:
+    def formula_block(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         return f'<div class="phi-formula">\\[{escapeHtml(tokens[idx].content)}\\]</div>\n'
 
 

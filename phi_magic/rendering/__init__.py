@@ -1,0 +1,7 @@
+"""What a model says, as something that a notebook or a terminal may show."""
+
+from .characters import visible as to_text
+from .html import to_html
+from .markdown import to_markdown
+
+__all__ = ["to_html", "to_markdown", "to_text"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,11 +70,16 @@ class Sampler:
         chosen = self._array.data[self._array.selected]
         token = int(chosen.id)
         probability = float(chosen.p) or 1.0  # the greedy sampler leaves it at 0
-        C.llama_sampler_accept(self.chain, token)
+        self.accept([token])
         top = logits.max()
         mass = float(np.exp(logits - top).sum(dtype=np.float64))
         logprob = float(logits[token] - top) - float(np.log(mass))
         return Draw(token, logprob, probability, int((logits > logits[token]).sum()) + 1)
+
+    def accept(self, tokens: Iterable[int]) -> None:
+        """Take tokens for generated ones, oldest first."""
+        for token in tokens:
+            C.llama_sampler_accept(self.chain, token)
 
     def close(self) -> None:
         if self.chain:

@@ -46,8 +46,10 @@ def _one_line() -> Iterator[None]:
 
 
 @magics_class
-class PhiMagics(Magics):  # type: ignore[misc]
+class PhiMagics(Magics):
     """The magics of one shell, and the ``Phi`` whose traits they use."""
+
+    shell: InteractiveShell
 
     def __init__(self, shell: InteractiveShell, phi: Phi) -> None:
         super().__init__(shell)
@@ -69,7 +71,7 @@ class PhiMagics(Magics):  # type: ignore[misc]
             words, rest = split(line, (*ASKING, *CELL))
             if cell is not None and rest:
                 raise PhiError(f"{rest!r} stands beside the options: the prompt goes below the first line")
-            arguments = self.phi.parser.parse_args(words)  # type: ignore[attr-defined]
+            arguments = PhiMagics.phi.parser.parse_args(words)  # type: ignore[union-attr]
             name = variable(arguments.out)
             options = overrides(arguments)
             body = cell if cell is not None else rest
@@ -128,7 +130,7 @@ def load(shell: InteractiveShell) -> None:
     """Register the magics, completion, and the one configurable."""
     phi = Phi(parent=shell)
     shell.register_magics(PhiMagics(shell, phi))
-    shell.configurables.append(phi)
+    shell.configurables.append(phi)  # type: ignore[arg-type]  # a list of configurables, typed as of shells
     for name in _MAGICS:
         shell.set_hook("complete_command", _complete, str_key=name)
 

@@ -181,7 +181,7 @@ class Phi(Configurable, Sampling):
         return values
 
 
-def checked(trait: TraitType[Any, Any], value: Any, owner: Phi | None = None) -> Any:
+def checked(trait: Any, value: Any, owner: Phi | None = None) -> Any:
     """A value as the trait takes it; text is read as the command line would.
 
     Raises:

@@ -128,7 +128,8 @@ class _TemplateRefusal(Exception):
 def _compiled(source: str) -> Callable[[Mapping[str, Any]], str]:
     """A GGUF's chat template is somebody's program: sandboxed, its steps and its output counted."""
     import jinja2
-    from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+    from jinja2.exceptions import SecurityError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Environment(ImmutableSandboxedEnvironment):
         intercepted_binops = frozenset({"*", "**", "%"})
@@ -206,7 +207,7 @@ class _Steps:
     def _trace(self, frame: FrameType, event: str, arg: Any) -> Any:
         if frame.f_code.co_filename != self._file:
             return None
-        from jinja2.sandbox import SecurityError
+        from jinja2.exceptions import SecurityError
 
         self._left -= 1
         if self._left < 0:

@@ -79,7 +79,7 @@ class Sampling(HasTraits):
 
     @property
     def greedy(self) -> bool:
-        return self.temperature <= GREEDY_BELOW
+        return float(self.temperature) <= GREEDY_BELOW
 
 
 def distribution(logits: ArrayLike, generated: Sequence[int] = (), **params: Any) -> NDArray[np.float64]:

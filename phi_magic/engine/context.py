@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +36,7 @@ class Context:
         self._stop = Stop()
         # llama.cpp calls these for as long as the context lives.
         self._aborts = C.ggml_abort_callback(lambda _: self._stop.requested)
-        self._pointer = None
+        self._pointer: Any = None
         self.size = 0
         self.tokens: list[int] = []
         self.reusable = 0
@@ -86,7 +87,7 @@ class Context:
         """A view, shape ``(n_vocab,)``, of the scores after the last token; valid until the next pass."""
         pointer = C.llama_get_logits_ith(self._pointer, -1)
         array = (ctypes.c_float * self._model.n_vocab).from_address(ctypes.addressof(pointer.contents))
-        return np.frombuffer(array, dtype=np.float32)
+        return np.asarray(array)
 
     def _shared(self, prompt: Sequence[int]) -> int:
         """How many leading tokens can be kept so that the rest is no shorter than a slice may be."""

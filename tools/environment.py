@@ -46,7 +46,7 @@ def compile_engine() -> None:
     if pip_finds("cache", "list", "--format=abspath", "llama_cpp_python"):
         print("Installing llama-cpp-python, compiled before", flush=True)
     elif any(shutil.which(name) for name in (os.environ.get("CXX", "c++").split()[0], "g++", "clang++")):
-        print("Compiling llama-cpp-python: this takes minutes (some ten on two cores), once.", flush=True)
+        print("Compiling llama-cpp-python: this takes minutes (some five on two cores), once.", flush=True)
     else:
         sys.exit(
             "error: no C++ compiler to build llama-cpp-python with; install one: apt-get install g++ (Debian, Ubuntu), "

@@ -1,6 +1,6 @@
 """What a model says, as something that a notebook or a terminal may show."""
 
-from .characters import visible as to_text
+from .characters import to_text
 from .html import to_html
 from .markdown import to_markdown
 

@@ -14,7 +14,7 @@ import re
 _ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u206f\ud800-\udfff]")
 
 
-def visible(text: str) -> str:
+def to_text(text: str) -> str:
     """Return ``text`` with every character that would act shown by name; all else, tab and newline too, is untouched.
 
     A control character of ASCII becomes its picture (``␛``), another control its number (``⟨U+202E⟩``), a lone

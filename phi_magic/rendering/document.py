@@ -8,11 +8,11 @@ from functools import cache
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from .characters import visible
+from .characters import to_text
 from .formulas import formula_plugin
 
 # Longer texts are shown as they are, without markup: no answer is that long, and no parser need be trusted with it.
-LONGEST = 200_000
+LONGEST = 100_000
 
 _ADDRESS = re.compile(r"https?://\S|mailto:\S", re.IGNORECASE)
 
@@ -24,7 +24,7 @@ def parse(text: str) -> list[Token]:
     the reader's own server) stay the text they are. An image is a link whose text says so. Characters that would act
     are made visible. Never raises.
     """
-    text = visible(text)
+    text = to_text(text)
     if len(text) > LONGEST:
         return [Token("code_block", "code", 0, content=text)]
     tokens = _parser().parse(text)
@@ -52,7 +52,7 @@ def _mended(children: list[Token]) -> list[Token]:
     for at, child in enumerate(children):
         if child.type == "text":
             # Entities and percent signs spell characters that the source did not hold.
-            child.content = visible(child.content).replace("\n", " ")
+            child.content = to_text(child.content).replace("\n", " ")
         mended.append(child)
         if child.type == "link_open":
             before = mended[-2] if len(mended) > 1 else child

@@ -16,6 +16,7 @@ from markdown_it.rules_inline import StateInline
 # Longer or deeper formulas are shown as source: a typesetter's time grows faster than their size.
 LONGEST = 2000
 DEEPEST = 24
+MOST_LINES = 100
 
 # A body ends at the next delimiter of any kind, so all scans together pass over a text only once.
 _BODY = rf"(?:[^$\\`]|\\[^()\[\]$`]){{1,{LONGEST}}}"
@@ -166,12 +167,16 @@ def _block_rule(state: StateBlock, start_line: int, end_line: int, silent: bool)
     closer = _BLOCK_END.get(state.src[begin : begin + 2])
     if closer is None or state.is_code_block(start_line):
         return False
+    if state.src.find(closer, begin + 2, begin + LONGEST) < 0:
+        return False
     line = start_line
     while closer not in state.src[begin + 2 if line == start_line else state.bMarks[line] : state.eMarks[line]]:
         line += 1
-        if line >= end_line or state.isEmpty(line) or state.sCount[line] < state.blkIndent:
-            return False
-        if state.bMarks[line] - begin > LONGEST:
+        if (
+            line >= min(end_line, start_line + MOST_LINES)
+            or state.isEmpty(line)
+            or state.sCount[line] < state.blkIndent
+        ):
             return False
     source = state.getLines(start_line, line + 1, state.blkIndent, False).strip()
     match = _FORMULA.fullmatch(source)

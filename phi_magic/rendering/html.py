@@ -11,7 +11,7 @@ from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
 from .document import parse
-from .highlight import highlight
+from .highlight import LONGEST, highlight
 
 # What is read as one unit gets its own direction, so that an Arabic paragraph does not turn an English one.
 _DIRECTED = frozenset(
@@ -69,7 +69,9 @@ class _Renderer(RendererHTML):
     def fence(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         language = tokens[idx].info.partition(" ")[0]
         name = f' class="language-{language}"' if _NAME.fullmatch(language) else ""
-        code = highlight(tokens[idx].content, language)
+        code = tokens[idx].content
+        env["code"] = env.get("code", 0) + len(code)
+        code = highlight(code, language) if env["code"] <= 4 * LONGEST else escapeHtml(code)
         return f'<div class="highlight"><pre dir="ltr"><code{name}>{code}</code></pre></div>\n'
 
     def formula(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:

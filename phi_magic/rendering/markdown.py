@@ -123,8 +123,9 @@ class _Writer:
             container.rest = "> " * (container.first == "> ")
         code = token.content if token.content.endswith("\n") else token.content + "\n"
         fence = "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
-        language = LANGUAGES.get(token.info.partition(" ")[0].lower(), "")
-        self.lines += [*[""] * bool(self.lines), fence + language, code + fence]
+        # Any other name may be a program's: JupyterLab draws what is called mermaid, pandoc obeys {=latex}.
+        language = token.info.partition(" ")[0].lower()
+        self.lines += [*[""] * bool(self.lines), fence + language * (language in LANGUAGES), code + fence]
         self.gap = True
 
     def _table(self, at: int) -> Iterator[str]:

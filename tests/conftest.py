@@ -29,6 +29,8 @@ def pytest_configure(config):
         del os.environ[name]
     os.environ["HF_HOME"] = folder
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    # Threads that spin while they wait take the cores from browsers and kernels beside them, and all become slow.
+    os.environ["GOMP_SPINCOUNT"] = "10000"
     # Kernels and other children import phi_magic from this tree and the guard as their sitecustomize.
     os.environ["PYTHONPATH"] = os.pathsep.join([str(GUARD), str(PROJECT)])
     runpy.run_path(str(GUARD / "sitecustomize.py"))

@@ -135,6 +135,13 @@ class NotebookPage:
         """The text that a cell's output shows."""
         return self.output(index).inner_text()
 
+    def has_output(self, index):
+        return self.output(index).locator(".jp-OutputArea-child").count() > 0
+
+    def wait_for_text(self, index, text):
+        """Wait until a cell's output shows some text."""
+        self.output(index).get_by_text(text).first.wait_for()
+
     def start(self, index):
         """Run a cell in place without waiting for it."""
         self.cell(index).locator(".jp-InputArea-editor").click()

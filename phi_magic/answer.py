@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from .engine.context import Context
@@ -35,7 +35,6 @@ class Ask:
     n_ctx: int
     raw: bool = False
     keep_alive: float = -1
-    fits: Callable[[Path, int], None] = field(default=lambda path, n_ctx: None)  #: raises where memory would not do
 
 
 class Stream(Iterator[str]):
@@ -93,7 +92,6 @@ def write(
         ):
             with stop.letting_interrupts():
                 path = ask.find()
-            ask.fits(path, 0)
             started = clock()
             model, context = engine.load(
                 path, ask.plan, stop=stop, on_progress=_loading(on_status, reply.model, started, clock)
@@ -107,8 +105,7 @@ def write(
                     + (", or raise n_ctx" if ceiling < model.n_ctx_train else "")
                 )
             limit = min(ask.max_tokens, ceiling - len(prompt))
-            if len(prompt) + limit > context.size:
-                ask.fits(path, len(prompt) + limit)
+            engine.check_room(len(prompt) + limit)
             started = clock()
             reply.usage.prompt_tokens = len(prompt)
             reply.usage.cached_tokens = context.prefill(

@@ -32,7 +32,7 @@ class Context:
 
     def __init__(self, model: Model, plan: Plan) -> None:
         self._model = model
-        self._plan = plan
+        self.plan = plan
         self._stop = Stop()
         # llama.cpp calls these for as long as the context lives.
         self._aborts = C.ggml_abort_callback(lambda _: self._stop.requested)
@@ -127,10 +127,10 @@ class Context:
         params.n_ctx = size
         params.n_batch = params.n_ubatch = min(size, SLICE_MAX)
         params.n_seq_max = 1
-        params.n_threads = params.n_threads_batch = self._plan.n_threads
-        params.flash_attn_type = int(self._plan.flash_attention)
-        params.type_k = getattr(C, f"GGML_TYPE_{self._plan.key_type.upper()}")
-        params.type_v = getattr(C, f"GGML_TYPE_{self._plan.value_type.upper()}")
+        params.n_threads = params.n_threads_batch = self.plan.n_threads
+        params.flash_attn_type = int(self.plan.flash_attention)
+        params.type_k = getattr(C, f"GGML_TYPE_{self.plan.key_type.upper()}")
+        params.type_v = getattr(C, f"GGML_TYPE_{self.plan.value_type.upper()}")
         params.abort_callback = self._aborts
         params.no_perf = True
         forget_complaints()

@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import PhiError
+from ..gguf import Header, read_header
 from ..interrupt import Stop
-from .context import Context
+from ..memory import Need, available, foretell, refusal
+from .context import SLICE_MAX, Context
 from .model import Model
 from .plan import Plan
 from .turn import Turn
@@ -27,6 +29,7 @@ class Engine:
         self._process = os.getpid()
         self._key: tuple[object, ...] = ()
         self._idle: threading.Timer | None = None
+        self.header: Header | None = None
         self.model: Model | None = None
         self.context: Context | None = None
 
@@ -55,12 +58,19 @@ class Engine:
     def load(
         self, path: Path, plan: Plan, *, stop: Stop, on_progress: Callable[[float], None] = lambda _: None
     ) -> tuple[Model, Context]:
-        """The model of a file, run after a plan; what was loaded already is used again, anything else is freed first."""
+        """The model of a file, run after a plan; what was loaded already is used again, anything else is freed first.
+
+        Raises:
+            PhiError: the file is no sound GGUF, or the model does not fit the memory; llama.cpp has not seen it then.
+            Interrupted: ``stop`` was set.
+        """
         status = path.stat()
         key = (path.resolve(), status.st_size, status.st_mtime_ns, plan)
         if self.model and self.context and key == self._key:
             return self.model, self.context
+        header = read_header(path)
         self._free()
+        _check(_need(header, plan, 0), 0, header)
         self.model = Model(
             path,
             n_gpu_layers=plan.n_gpu_layers,
@@ -69,9 +79,20 @@ class Engine:
             stop=stop,
             on_progress=on_progress,
         )
-        self.context = Context(self.model, plan)
-        self._key = key
+        self.header, self.context, self._key = header, Context(self.model, plan), key
         return self.model, self.context
+
+    def check_room(self, room: int) -> None:
+        """Whether the loaded model's context may grow to ``room`` tokens.
+
+        Raises:
+            PhiError: it does not fit the memory.
+        """
+        if self.context and self.header and room > self.context.size:
+            now = _need(self.header, self.context.plan, self.context.size)
+            # Weights in mapped pages still count as free, since the system could drop them; the rest does not.
+            held = now.total - now.weights
+            _check(_need(self.header, self.context.plan, room), held, self.header)
 
     def unload(self, stop: Stop | None = None) -> None:
         """Free the model, once nobody uses it."""
@@ -90,8 +111,25 @@ class Engine:
             self.context.close()
         if self.model:
             self.model.close()
-        self.context = self.model = None
+        self.context = self.model = self.header = None
         self._key = ()
+
+
+def _need(header: Header, plan: Plan, n_ctx: int) -> Need:
+    return foretell(
+        header,
+        n_ctx=n_ctx or SLICE_MAX,
+        key_type=plan.key_type,
+        value_type=plan.value_type,
+        repacked=plan.repack,
+        flash_attention=plan.flash_attention,
+    )
+
+
+def _check(need: Need, held: int, header: Header) -> None:
+    budget = available()
+    if need.total - held > budget.bytes:
+        raise PhiError(refusal(need, budget, header))
 
 
 #: A process has one memory, and it is the model that fills it: every ``Phi`` shares this one.

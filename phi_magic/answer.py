@@ -34,6 +34,8 @@ class Ask:
     stop_strings: list[str]
     n_ctx: int
     raw: bool = False
+    begin: tuple[int, ...] = ()  #: token ids that the answer is made to begin with
+    top_logprobs: int = 0
     keep_alive: float = -1
 
 
@@ -126,7 +128,8 @@ def _decode(
     text = Text(ask.stop_strings, skip_space=not ask.raw)
     first = clock()
     try:
-        for token, data in tokens(model, context, sampler, limit=limit, stop=stop):
+        steps = tokens(model, context, sampler, limit=limit, begin=ask.begin, top_logprobs=ask.top_logprobs, stop=stop)
+        for token, data in steps:
             now = clock()
             if not reply.tokens:
                 first = now

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from .gguf import TENSOR_TYPES, Header, show_path, show_size
+from .gguf_header import TENSOR_TYPES, Header, show_path, show_size
 
 CELLS = 256  # llama.cpp rounds the cells of a sequence up to a multiple of it
 # What llama.cpp copies into an order that suits the processor (ggml-cpu/repack.cpp), if the rows come in eights

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import PhiError
-from .gguf import show_path, show_size
+from .gguf_header import show_path, show_size
 
 DEFAULT = "phi-3-mini-4k"
 SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from traitlets import Bool, Enum, Int, List, TraitError, TraitType, Unicode, default
+from traitlets import Bool, Enum, HasTraits, Int, List, TraitError, TraitType, Unicode, default
 from traitlets.config import Configurable
 
 from .errors import PhiError
@@ -114,13 +114,20 @@ class Phi(Configurable, Sampling):
         prompt: str | Sequence[Message],
         *,
         raw: bool = False,
+        begin: Sequence[int] = (),
+        top_logprobs: int = 0,
         on_status: Callable[[str], None] = lambda _: None,
         **options: Any,
     ) -> Stream:
         """Answer a prompt piece by piece: iterate over what this returns; its ``reply`` grows as it goes.
 
-        The arguments are those of :meth:`__call__`; ``on_status`` is told in a few words what is going on until the
-        first token is there. Nothing is done before the first piece is asked for.
+        Nothing is done before the first piece is asked for. The arguments are those of :meth:`__call__`, and:
+
+        Args:
+            begin: token ids that the answer begins with, whatever would have been drawn. The draws are made all the
+                same, so that an answer that begins with the tokens of another goes on as that one did.
+            top_logprobs: how many of the likeliest tokens to keep for every token of the reply.
+            on_status: told in a few words what is going on until the first token is there.
         """
         settings = self.settings(options)
         messages = _messages(prompt, settings["system"], raw)
@@ -135,7 +142,8 @@ class Phi(Configurable, Sampling):
         reply = Reply(
             prompt=messages[-1]["content"],
             model=settings["model"],
-            params={name: settings[name] for name in ANSWER_TRAITS} | {"raw": raw, "n_ctx": settings["n_ctx"]},
+            params={name: settings[name] for name in ANSWER_TRAITS}
+            | {"n_ctx": settings["n_ctx"], "raw": raw, "begin": list(begin)},
             seed=seed,
             messages=[message for message in messages[:-1] if message["role"] != "system"],
             engine=plan.to_dict(),
@@ -149,6 +157,8 @@ class Phi(Configurable, Sampling):
             stop_strings=settings["stop"],
             n_ctx=settings["n_ctx"],
             raw=raw,
+            begin=tuple(begin),
+            top_logprobs=top_logprobs,
             keep_alive=settings["keep_alive"],
         )
         self.last = reply
@@ -188,9 +198,8 @@ def checked(trait: Any, value: Any, owner: Phi | None = None) -> Any:
         PhiError: in one line, what the option takes.
     """
     try:
-        if isinstance(value, str) and not isinstance(trait, Unicode | List | Enum):
-            value = trait.from_string(value)
-        return trait.validate(owner, value)
+        read = isinstance(value, str) and not isinstance(trait, Unicode | List | Enum)
+        return trait.validate(owner or HasTraits(), trait.from_string(value) if read else value)
     except (TraitError, ValueError, OverflowError):
         raise PhiError(f"{trait.name} must be {takes(trait)}, not {value!r}") from None
 

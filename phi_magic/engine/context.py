@@ -78,6 +78,20 @@ class Context:
                 self.reusable = done
         return cached
 
+    def follow(self, prompt: Sequence[int], generated: Sequence[int], *, room: int, stop: Stop) -> None:
+        """Make the memory hold a prompt and tokens decoded after it, as decoding them one by one would.
+
+        What is there of both is kept: going back or on by a few tokens costs a few tokens.
+        """
+        whole = [*prompt, *generated]
+        held = self._held(whole)
+        if generated and self.reusable == len(prompt) <= held and room <= self.size:
+            self._cut(min(held, len(whole) - 1))  # logits are there for the last pass alone: decode one at least
+        else:
+            self.prefill(prompt, room=room, stop=stop)
+        for token in whole[len(self.tokens) :]:
+            self.append(token, stop=stop)
+
     def append(self, token: int, *, stop: Stop) -> None:
         """Evaluate one generated token."""
         self._pass([token], stop)
@@ -91,12 +105,12 @@ class Context:
 
     def _shared(self, prompt: Sequence[int]) -> int:
         """How many leading tokens can be kept so that the rest is no shorter than a slice may be."""
-        shared = 0
-        for ours, theirs in zip(self.tokens[: self.reusable], prompt):  # noqa: B905 (stops at the shorter)
-            if ours != theirs:
-                break
-            shared += 1
-        return max(0, min(shared, len(prompt) - SLICE_MIN))
+        return max(0, min(self._held(prompt), self.reusable, len(prompt) - SLICE_MIN))
+
+    def _held(self, tokens: Sequence[int]) -> int:
+        """How many of the tokens, from the first on, the memory holds."""
+        pairs = enumerate(zip(self.tokens, tokens))  # noqa: B905 (up to the end of the shorter)
+        return next((at for at, (ours, theirs) in pairs if ours != theirs), min(len(self.tokens), len(tokens)))
 
     def _cut(self, length: int) -> None:
         if length < len(self.tokens):

@@ -6,30 +6,41 @@ import codecs
 from collections.abc import Iterator, Sequence
 
 from ..interrupt import Stop
-from ..reply import Token
+from ..reply import Alternative, Token
 from .context import Context
 from .model import Model
-from .sampler import Sampler
+from .sampler import Chance, Sampler
 
 
 def tokens(
-    model: Model, context: Context, sampler: Sampler, *, limit: int, stop: Stop
+    model: Model,
+    context: Context,
+    sampler: Sampler,
+    *,
+    limit: int,
+    stop: Stop,
+    begin: Sequence[int] = (),
+    top_logprobs: int = 0,
 ) -> Iterator[tuple[Token, bytes]]:
     """Generate after what the context holds: each token with its bytes, until the model ends its answer.
 
-    At most ``limit`` tokens. A token is evaluated only when another one is wanted.
+    At most ``limit`` tokens, the first of which are ``begin``. A token is evaluated only when another one is wanted.
 
     Raises:
         Interrupted: ``stop`` was set.
     """
+
+    def alternative(chance: Chance) -> Alternative:
+        return Alternative(chance.token, model.name(chance.token), chance.logprob, chance.probability)
+
     for count in range(limit):
-        draw = sampler.draw(context.logits)
+        forced = begin[count] if count < len(begin) else None
+        draw = sampler.draw(context.logits, forced=forced, top=top_logprobs)
         if model.ends(draw.token):
             return
-        yield (
-            Token(draw.token, model.name(draw.token), draw.logprob, draw.probability, draw.rank),
-            model.piece(draw.token),
-        )
+        top = tuple(map(alternative, draw.top))
+        name = model.name(draw.token)
+        yield Token(draw.token, name, draw.logprob, draw.probability, draw.rank, top), model.piece(draw.token)
         if count + 1 < limit:
             context.append(draw.token, stop=stop)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +16,22 @@ from .llama import C
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 
 
-@dataclass(frozen=True)
-class Draw:
-    """The token that was drawn, and its chances: see :class:`phi_magic.reply.Alternative`."""
+class Chance(NamedTuple):
+    """A token and its chances; see :class:`phi_magic.reply.Alternative`."""
+
+    token: int
+    logprob: float
+    probability: float
+
+
+class Draw(NamedTuple):
+    """The token that was drawn, its chances, its place among all, and the likeliest ones."""
 
     token: int
     logprob: float
     probability: float
     rank: int
+    top: list[Chance]
 
 
 class Sampler:
@@ -39,6 +48,7 @@ class Sampler:
         self.chain = C.llama_sampler_chain_init(C.llama_sampler_chain_default_params())
         if knobs.repeat_penalty != 1 and knobs.repeat_last_n:
             self._add(C.llama_sampler_init_penalties(n_vocab, knobs.repeat_last_n, knobs.repeat_penalty, 0.0, 0.0))
+        self._greedy = knobs.greedy
         if knobs.greedy:
             self._add(C.llama_sampler_init_greedy())
             return
@@ -54,11 +64,13 @@ class Sampler:
     def _add(self, sampler: ctypes.c_void_p) -> None:
         C.llama_sampler_chain_add(self.chain, sampler)
 
-    def draw(self, logits: NDArray[np.float32]) -> Draw:
+    def draw(self, logits: NDArray[np.float32], *, forced: int | None = None, top: int = 0) -> Draw:
         """Draw the next token and remember it as generated.
 
         Args:
             logits: shape ``(n_vocab,)``; left as they are.
+            forced: a token to take in place of the drawn one.
+            top: how many of the likeliest tokens to tell of.
         """
         self._candidates["id"] = self._ids
         self._candidates["logit"] = logits
@@ -67,14 +79,22 @@ class Sampler:
         self._array.selected = -1
         self._array.sorted = False
         C.llama_sampler_apply(self.chain, ctypes.byref(self._array))
-        chosen = self._array.data[self._array.selected]
-        token = int(chosen.id)
-        probability = float(chosen.p) or 1.0  # the greedy sampler leaves it at 0
+        kept = self._candidates[: self._array.size]
+        selected = self._array.selected
+        token = int(kept["id"][selected]) if forced is None else forced
+        if self._greedy:  # llama.cpp's sampler leaves the probabilities at 0
+            kept = kept[selected : selected + 1]
+            kept["p"] = 1
         self.accept([token])
-        top = logits.max()
-        mass = float(np.exp(logits - top).sum(dtype=np.float64))
-        logprob = float(logits[token] - top) - float(np.log(mass))
-        return Draw(token, logprob, probability, int((logits > logits[token]).sum()) + 1)
+        greatest = logits.max()
+        log_mass = float(greatest) + math.log(float(np.exp(logits - greatest).sum(dtype=np.float64)))
+
+        def chance(token: int) -> Chance:
+            places = np.flatnonzero(kept["id"] == token)
+            return Chance(token, float(logits[token]) - log_mass, float(kept["p"][places[0]]) if len(places) else 0.0)
+
+        rank = int((logits > logits[token]).sum()) + 1
+        return Draw(*chance(token), rank, [chance(int(other)) for other in _likeliest(logits, top)])
 
     def accept(self, tokens: Iterable[int]) -> None:
         """Take tokens for generated ones, oldest first."""
@@ -85,3 +105,11 @@ class Sampler:
         if self.chain:
             C.llama_sampler_free(self.chain)  # and with it the samplers in it
             self.chain = None
+
+
+def _likeliest(logits: NDArray[np.float32], count: int) -> NDArray[np.intp]:
+    """The ``count`` greatest, greatest first; of equals the one with the lower id."""
+    if not count:
+        return np.empty(0, dtype=np.intp)
+    some = np.argpartition(-logits, count)[:count] if count < len(logits) else np.arange(len(logits))
+    return some[np.lexsort((some, -logits[some]))]

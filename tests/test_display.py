@@ -1,0 +1,104 @@
+"""How often an answer is redrawn, and what is left in the notebook."""
+
+import io
+
+import pytest
+
+from phi_magic.display import CellView, TerminalView
+from phi_magic.reply import Reply
+
+
+class Clock:
+    """A clock that a test sets; ``cost`` is what each look at it takes."""
+
+    def __init__(self, cost=0.0):
+        self.now = 0.0
+        self.cost = cost
+
+    def __call__(self):
+        self.now += self.cost
+        return self.now
+
+
+@pytest.fixture
+def reply():
+    return Reply(prompt="q", model="demo", params={"temperature": 0.8}, seed=7)
+
+
+def grow(view, reply, clock, pieces, seconds):
+    for piece in pieces:
+        clock.now += seconds
+        reply.text += piece
+        view.grow(reply, piece)
+
+
+def published(shell):
+    return shell.display_pub.outputs
+
+
+def test_an_answer_is_one_output_redrawn_at_most_every_interval(shell, reply):
+    clock = Clock()
+    view = CellView(refresh_interval=1.25, clock=clock)
+    grow(view, reply, clock, "abcdefghijklmnopqrstuvwxyz", 0.125)
+    drawn = published(shell)
+    assert [output["data"]["text/plain"] for output in drawn] == ["a", "abcdefghijk", "abcdefghijklmnopqrstu"]
+    assert len({output["transient"]["display_id"] for output in drawn}) == 1
+    assert [output["update"] for output in drawn] == [False, True, True]
+
+
+def test_a_dear_redraw_makes_the_next_one_wait(shell, reply):
+    clock = Clock(cost=0.02)
+    view = CellView(refresh_interval=0.1, clock=clock)
+    grow(view, reply, clock, "x" * 100, 0.01)
+    assert len(published(shell)) <= 3  # 3 s of text at 20 ms a redraw
+
+
+def test_the_end_is_always_drawn_with_the_record_of_the_answer(shell, reply):
+    view = CellView(clock=Clock())
+    reply.text, reply.finish_reason = "*Hi*", "stop"
+    view.finish(reply)
+    answer, stats = published(shell)
+    assert answer["data"]["text/plain"] == "*Hi*"
+    assert answer["data"]["text/markdown"] == "*Hi*\n"
+    assert "<em>Hi</em>" in answer["data"]["text/html"]
+    record = answer["metadata"]["phi_magic"]
+    assert (record["seed"], record["model"], record["params"]["temperature"]) == (7, "demo", 0.8)
+    assert "text" not in record
+    assert "seed 7" in stats["data"]["text/plain"]
+
+
+def test_stats_can_be_left_out_but_an_interruption_is_always_told(shell, reply):
+    reply.finish_reason = "stop"
+    CellView(show_stats=False).finish(reply)
+    assert len(published(shell)) == 1
+    reply.finish_reason = "interrupted"
+    CellView(show_stats=False).finish(reply)
+    assert "interrupted" in published(shell)[-1]["data"]["text/plain"]
+
+
+def test_without_streaming_only_the_end_is_drawn(shell, reply):
+    clock = Clock()
+    view = CellView(stream=False, clock=clock)
+    grow(view, reply, clock, "abc", 1)
+    assert not published(shell)
+
+
+def test_what_is_going_on_stands_where_the_answer_will(shell, reply):
+    view = CellView(clock=Clock())
+    view.status("loading phi-3-mini-4k: 40%")
+    view.grow(reply, "a")
+    first, second = published(shell)
+    assert "loading phi-3-mini-4k: 40%" in first["data"]["text/plain"]
+    assert second["update"]
+
+
+def test_a_terminal_gets_each_piece_once_and_nothing_that_steers_it(reply):
+    out, err = io.StringIO(), io.StringIO()
+    view = TerminalView(out, err)
+    for piece in ["ice\x1b[2J", " skates"]:
+        reply.text += piece
+        view.grow(reply, piece)
+    view.finish(reply)
+    assert "\x1b" not in out.getvalue()
+    assert out.getvalue().endswith(" skates\n")
+    assert "seed 7" in err.getvalue()

@@ -1,0 +1,98 @@
+"""What may stand behind %phi: options made from the traits, and a prompt as it was typed."""
+
+import argparse
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phi_magic import Phi, PhiError
+from phi_magic.options import ASKING, CELL, overrides, split, variable
+
+OPTIONS = (*ASKING, *CELL)
+
+
+def parsed(line):
+    words, rest = split(line, OPTIONS)
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    for option in OPTIONS:
+        parser.add_argument(*option.flags, **option.keywords)
+    return overrides(parser.parse_args(words)), rest
+
+
+@pytest.mark.parametrize(
+    ("line", "options", "prompt"),
+    [
+        ("Hello there", {}, "Hello there"),
+        ("-t 0.2 --top-p=0.9 Hi", {"temperature": 0.2, "top_p": 0.9}, "Hi"),
+        ("-t0.2 Hi", {"temperature": 0.2}, "Hi"),
+        ("--temp 0 -n 5 Hi", {"temperature": 0.0, "max_tokens": 5}, "Hi"),
+        ("--sample-len 7 Hi", {"max_tokens": 7}, "Hi"),
+        ("don't \"quote\" me \\n", {}, "don't \"quote\" me \\n"),
+        ("-s 'Be brief.' What's up?", {"system": "Be brief."}, "What's up?"),
+        ("--stop END --stop '\\n\\n' go", {"stop": ["END", "\n\n"]}, "go"),
+        ("--raw -- -5 is a number", {"raw": True}, "-5 is a number"),
+        ("-m demo", {"model": "demo"}, ""),
+        ("--seed 4294967294 x", {"seed": 4294967294}, "x"),
+        ("   ", {}, ""),
+    ],
+)
+def test_options_come_first_and_the_rest_is_the_prompt(line, options, prompt):
+    assert parsed(line) == (options, prompt)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("--temprature 1 x", "did you mean --temperature?"),
+        ("--temperature 7 x", "temperature must be a number from 0 to 5, not '7'"),
+        ("-t hot x", "temperature must be a number from 0 to 5, not 'hot'"),
+        ("-t nan x", "temperature"),
+        ("-t inf x", "temperature"),
+        ("-t", "-t needs a value"),
+        ("--top-k 1.5 x", "top_k must be a whole number"),
+        ("--seed -1 x", "seed must be a whole number from 0 to 4,294,967,294, not '-1'"),
+        ("-n 0 x", "max_tokens"),
+        ("-f yaml x", "format must be one of markdown, text"),
+        ("-s 'open x", "quote"),
+        ("--raw=1 x", "--raw takes no value"),
+        ("-z x", "there is no option -z"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_it(line, says):
+    with pytest.raises(PhiError) as error:
+        parsed(line)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["1x", "a b", "class", "a.b", ""])
+def test_only_a_name_can_be_bound(name):
+    with pytest.raises(PhiError, match="-o needs the name of a variable"):
+        variable(name)
+
+
+def test_every_answer_trait_has_an_option():
+    assert {option.trait for option in OPTIONS if option.trait} >= {
+        "model", "temperature", "top_p", "top_k", "min_p", "seed", "repeat_penalty", "repeat_last_n", "max_tokens",
+        "stop", "system", "format",
+    }  # fmt: skip
+
+
+def test_the_help_of_an_option_is_the_traits_with_bounds_and_default():
+    (temperature,) = [option for option in OPTIONS if option.trait == "temperature"]
+    text = temperature.keywords["help"]
+    assert Phi.temperature.help in text
+    assert "from 0 to 5" in text
+    assert "Default: 0.8" in text
+
+
+@settings(deadline=None)
+@given(st.text(max_size=60))
+def test_any_line_is_options_and_prompt_or_one_line_of_error(line):
+    try:
+        _, prompt = parsed(line)
+    except PhiError as error:
+        assert len(str(error).splitlines()) == 1  # noqa: PT017
+    else:
+        assert prompt in line

@@ -25,6 +25,8 @@ _ESCAPES = str.maketrans(
 )
 # What begins a block when it begins a line, and is not escaped everywhere.
 _BLOCK_START = re.compile(r"^(\d{0,9})([-+=:%.)])")
+# A bare address would become a link, and in nbconvert's parser swallow the code span that follows it.
+_ADDRESS = re.compile(r":(?=//)|(?<=www)\.", re.IGNORECASE)
 _COMMANDS = re.compile(r"((?:\\(?:[A-Za-z]+|[^\sA-Za-z`|])?)+)")
 _MARKS = {"em": "*", "strong": "**", "s": "~~"}
 
@@ -184,14 +186,18 @@ class _Writer:
     def _formula(self, token: Token) -> str:
         # A blank changes no formula, and what looks like a tag or a link to a parser without formulas is none with it.
         tex = re.sub(r"<(?=[A-Za-z/!?])", "< ", " ".join(token.content.split()))
-        tex = re.sub(r"\](?=[(\[:{])", "] ", tex)
+        tex = re.sub(r"\](?=[(\[:{])|:(?=//)", r"\g<0> ", tex)
         return f"${tex}$" if token.info == "inline" else f"$${tex}$$"
 
 
 def _text(content: str) -> Iterator[tuple[bool, str]]:
     for at, piece in enumerate(_COMMANDS.split(content)):
         if piece:
-            yield at % 2 == 1, piece if at % 2 else piece.translate(_ESCAPES)
+            yield at % 2 == 1, piece if at % 2 else _escape(piece)
+
+
+def _escape(text: str) -> str:
+    return _ADDRESS.sub(lambda match: f"&#{ord(match[0])};", text.translate(_ESCAPES))
 
 
 def _bar(match: re.Match[str]) -> str:

@@ -3,51 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
-from IPython.core.magic_arguments import argument, magic_arguments
 
-from .display import CellView, QuietView, TerminalView, View
-from .errors import PhiError
-from .options import ASKING, CELL, Option, overrides, split, variable
-from .phi import Phi
+from ..display import CellView, QuietView, TerminalView, View
+from ..errors import PhiError
+from ..options import ASKING, CELL, overrides, split, variable
+from ..phi import Phi
+from .adapting import arguments as magic_arguments
+from .adapting import one_line
 
 if TYPE_CHECKING:
     import argparse
 
     from IPython.core.interactiveshell import InteractiveShell
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def _arguments(*options: Option) -> Callable[[Function], Function]:
-    """IPython's ``magic_arguments`` for options that are made elsewhere."""
-
-    def decorate(function: Function) -> Function:
-        for option in reversed(options):
-            function = argument(*option.flags, **option.keywords)(function)
-        decorated: Function = magic_arguments()(function)
-        return decorated
-
-    return decorate
-
-
-@contextmanager
-def _one_line() -> Iterator[None]:
-    """A user's mistake, as IPython shows one; it checks for this very type."""
-    try:
-        yield
-    except PhiError as error:
-        raise UsageError(str(error)) from None
-
 
 @magics_class
-class PhiMagics(Magics):
-    """The magics of one shell, and the ``Phi`` whose traits they use."""
+class AskMagics(Magics):
+    """The magic of one shell, with the ``Phi`` whose traits it uses."""
 
     shell: InteractiveShell
 
@@ -57,7 +32,7 @@ class PhiMagics(Magics):
 
     @no_var_expand  # single braces and dollars are plain text
     @line_cell_magic
-    @_arguments(*ASKING, *CELL)
+    @magic_arguments(*ASKING, *CELL)
     def phi(self, line: str, cell: str | None = None) -> None:
         """Ask the model; its answer streams into the output.
 
@@ -67,16 +42,16 @@ class PhiMagics(Magics):
         The body is a Jinja2 template over the notebook's variables: {{ df.head() }}. An option holds for this answer
         alone; %config Phi.temperature = 0.2 sets it for those that follow, and %config Phi shows all settings.
         """
-        with _one_line():
+        with one_line():
             words, rest = split(line, (*ASKING, *CELL))
             if cell is not None and rest:
                 raise PhiError(f"{rest!r} stands beside the options: the prompt goes below the first line")
-            arguments = PhiMagics.phi.parser.parse_args(words)  # type: ignore[union-attr]
+            arguments = AskMagics.phi.parser.parse_args(words)  # type: ignore[union-attr]
             name = variable(arguments.out)
             options = overrides(arguments)
             body = cell if cell is not None else rest
             if not arguments.no_vars:
-                from .prompt import fill
+                from ..prompt import fill
 
                 body = fill(body, self.shell.user_ns)
             self._show(body.strip("\n") if not arguments.raw else body, options, arguments, name)
@@ -111,40 +86,13 @@ class PhiMagics(Magics):
         )
 
 
-def _complete(shell: InteractiveShell, event: Any) -> list[str]:
+def complete(shell: InteractiveShell, event: Any) -> list[str]:
     """Options for Tab on the first line of ``%phi`` and ``%%phi``, names of models after ``-m``."""
     before = event.text_until_cursor.split()
     previous = before[-2] if event.symbol and len(before) > 1 else before[-1]
     if previous in ("-m", "--model"):
-        from .models import KNOWN
+        from ..models import KNOWN
 
         return [name for name in KNOWN if name.startswith(event.symbol)]
     flags = [flag for option in (*ASKING, *CELL) for flag in option.flags]
     return [flag for flag in flags if event.symbol.startswith("-") and flag.startswith(event.symbol)]
-
-
-_MAGICS = ("%phi", "%%phi")
-
-
-def load(shell: InteractiveShell) -> None:
-    """Register the magics, completion, and the one configurable."""
-    phi = Phi(parent=shell)
-    shell.register_magics(PhiMagics(shell, phi))
-    shell.configurables.append(phi)  # type: ignore[arg-type]  # a list of configurables, typed as of shells
-    for name in _MAGICS:
-        shell.set_hook("complete_command", _complete, str_key=name)
-
-
-def unload(shell: InteractiveShell) -> None:
-    """Undo :func:`load`, and free the model."""
-    magics = shell.magics_manager.registry.pop(PhiMagics.__name__)
-    for kind in ("line", "cell"):
-        for name in magics.magics[kind]:
-            shell.magics_manager.magics[kind].pop(name, None)
-    for configurable in (magics, magics.settings):
-        if configurable in shell.configurables:
-            shell.configurables.remove(configurable)
-    for name in _MAGICS:
-        shell.strdispatchers["complete_command"].strs.pop(name, None)
-    if "phi_magic.engine.engine" in sys.modules:  # else nothing was ever loaded
-        magics.settings.unload()

@@ -1,0 +1,48 @@
+"""The magics: options in, calls out. Each file adapts one; here they come and go together."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..phi import Phi
+from . import ask
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+#: Every class of magics; it is made with the shell and the shell's ``Phi``.
+MAGICS: tuple[Any, ...] = (ask.AskMagics,)
+
+#: What Tab offers after a magic's name.
+COMPLETERS: dict[str, Callable[[InteractiveShell, Any], list[str]]] = {"%phi": ask.complete, "%%phi": ask.complete}
+
+
+def load(shell: InteractiveShell) -> None:
+    """Register the magics, completion, and the one configurable."""
+    phi = Phi(parent=shell)
+    shell.register_magics(*(kind(shell, phi) for kind in MAGICS))
+    shell.configurables.append(phi)  # type: ignore[arg-type]  # a list of configurables, typed as of shells
+    for name, complete in COMPLETERS.items():
+        shell.set_hook("complete_command", complete, str_key=name)
+
+
+def unload(shell: InteractiveShell) -> None:
+    """Undo :func:`load`, and free the model."""
+    manager = shell.magics_manager
+    for kind in MAGICS:
+        magics = manager.registry.pop(kind.__name__)
+        for table in ("line", "cell"):
+            for name in magics.magics[table]:
+                manager.magics[table].pop(name, None)
+    ours = (Phi, *MAGICS)
+    shell.configurables[:] = [
+        configurable for configurable in shell.configurables if not isinstance(configurable, ours)
+    ]
+    for name in COMPLETERS:
+        shell.strdispatchers["complete_command"].strs.pop(name, None)
+    if "phi_magic.engine.engine" in sys.modules:  # else nothing was ever loaded
+        from ..engine.engine import shared
+
+        shared.unload()

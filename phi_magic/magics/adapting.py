@@ -1,0 +1,36 @@
+"""What every magic needs to stand on IPython: its options declared, its mistakes shown in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from IPython.core.error import UsageError
+from IPython.core.magic_arguments import argument, magic_arguments
+
+from ..errors import PhiError
+from ..options import Option
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def arguments(*options: Option) -> Callable[[Function], Function]:
+    """IPython's ``magic_arguments``, for options that are made from the traits."""
+
+    def decorate(function: Function) -> Function:
+        for option in reversed(options):
+            function = argument(*option.flags, **option.keywords)(function)
+        decorated: Function = magic_arguments()(function)
+        return decorated
+
+    return decorate
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """A user's mistake as IPython shows one: ``UsageError`` itself, since it checks for this very type."""
+    try:
+        yield
+    except PhiError as error:
+        raise UsageError(str(error)) from None

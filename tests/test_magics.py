@@ -1,0 +1,186 @@
+"""%phi and %%phi in a shell, on the shipped model."""
+
+import pytest
+from IPython.core.error import UsageError
+
+HAIKU = "Write a haiku about ice hockey"
+
+
+@pytest.fixture
+def ip(shell):
+    shell.run_line_magic("load_ext", "phi_magic")
+    shell.run_line_magic("config", "Phi.model = 'demo'")
+    return shell
+
+
+def ask(ip, line, cell=None):
+    """The Reply to a question; ``-o`` is added."""
+    options = f"-o answer {line}"
+    if cell is None:
+        ip.run_line_magic("phi", options)
+    else:
+        ip.run_cell_magic("phi", options, cell)
+    return ip.user_ns["answer"]
+
+
+class TestAsking:
+    def test_a_line_and_a_cell_ask_the_same(self, ip):
+        assert ask(ip, f"--seed 1 {HAIKU}").text == ask(ip, "--seed 1", f"{HAIKU}\n").text
+
+    def test_the_answer_is_a_haiku(self, ip):
+        assert len(ask(ip, "-t 0", HAIKU).text.strip().splitlines()) == 3
+
+    def test_a_seed_gives_the_same_text_again_and_another_one_another(self, ip):
+        texts = {seed: ask(ip, f"--seed {seed} -t 1", HAIKU).text for seed in range(6)}
+        ask(ip, "", "What is a token?")
+        assert {seed: ask(ip, f"--seed {seed} -t 1", HAIKU).text for seed in range(6)} == texts
+        assert len(set(texts.values())) > 1
+
+    def test_without_a_seed_a_fresh_one_is_reported_and_gives_the_text_again(self, ip):
+        first = ask(ip, "", HAIKU)
+        assert ask(ip, f"--seed {first.seed}", HAIKU).text == first.text
+        assert ask(ip, "", HAIKU).seed != first.seed
+
+    def test_variables_are_filled_in(self, ip):
+        ip.user_ns["topic"] = "the sea"
+        assert ask(ip, "-n 1", "Write about {{ topic }}").prompt == "Write about the sea"
+        assert ask(ip, "-n 1 --no-vars", "Write about {{ topic }}").prompt == "Write about {{ topic }}"
+
+    def test_braces_and_dollars_of_a_line_are_plain_text(self, ip):
+        ip.user_ns["x"] = 1
+        assert ask(ip, "-n 1 is {x} or $x").prompt == "is {x} or $x"
+
+    def test_an_option_holds_for_its_cell_alone(self, ip):
+        assert ask(ip, "-t 0.1 -n 2", HAIKU).params["temperature"] == 0.1
+        reply = ask(ip, "", HAIKU)
+        assert (reply.params["temperature"], reply.params["max_tokens"]) == (0.8, 512)
+
+    def test_config_holds_for_those_that_follow(self, ip):
+        ip.run_line_magic("config", "Phi.max_tokens = 2")
+        reply = ask(ip, "", HAIKU)
+        assert (reply.usage.completion_tokens, reply.finish_reason) == (2, "length")
+
+    def test_an_answer_ends_before_its_stop_string(self, ip):
+        whole = ask(ip, "-t 0", HAIKU).text
+        first_line = whole.splitlines()[0]
+        reply = ask(ip, r"-t 0 --stop '\n'", HAIKU)
+        assert (reply.text, reply.finish_reason) == (first_line, "stop")
+
+    def test_raw_goes_to_the_model_as_it_is(self, ip):
+        reply = ask(ip, "--raw -t 0", f"<|user|>\n{HAIKU}<|end|>\n<|assistant|>\n")
+        assert reply.text.strip() == ask(ip, "-t 0", HAIKU).text.strip()
+
+    def test_a_control_token_in_a_prompt_is_plain_text(self, ip):
+        plain = ask(ip, "-n 1", "a b").usage.prompt_tokens
+        assert ask(ip, "-n 1", "a <|end|> b").usage.prompt_tokens > plain + 3
+
+
+class TestShown:
+    def test_the_answer_and_a_line_below(self, ip, capsys):
+        ip.run_cell_magic("phi", "-t 0 --seed 3", HAIKU)
+        shown = capsys.readouterr()
+        assert len(shown.out.strip().splitlines()) == 3
+        assert "seed 3" in shown.err
+
+    def test_quiet_shows_nothing(self, ip, capsys):
+        ask(ip, "-q", HAIKU)
+        assert capsys.readouterr() == ("", "")
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("line", "cell", "says"),
+        [
+            ("", "", "empty"),
+            ("", "  \n ", "empty"),
+            ("--temprature 1", "x", "did you mean --temperature"),
+            ("-t 9", "x", "temperature must be"),
+            ("-t nan", "x", "temperature must be"),
+            ("hello", "x", "the prompt goes below"),
+            ("-o 1x", "x", "variable"),
+            ("", "{{ nope }}", "'nope' is undefined"),
+            ("", "{{ nope", "line 1"),
+            ("-m nope", "x", "unknown model"),
+            ("-m nope/x.gguf", "x", "no such file"),
+            ("-m .", "x", "folder"),
+            ("-m no.gguf", "x", "not a GGUF"),
+            ("-m cut.gguf", "x", "incomplete"),
+            ("--raw", "word " * 3000, "context"),
+        ],
+    )
+    def test_each_is_one_line_of_usage_error(self, ip, line, cell, says):
+        from importlib.resources import files
+
+        with open("no.gguf", "wb") as file:
+            file.write(b"<html>no</html>")
+        with open("cut.gguf", "wb") as file:
+            file.write((files("phi_magic") / "demo" / "phi-demo.gguf").read_bytes()[:-1000])
+        with pytest.raises(UsageError) as error:
+            ip.run_cell_magic("phi", line, cell)
+        assert type(error.value) is UsageError
+        assert says in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+class TestExtension:
+    def test_unloading_leaves_the_shell_as_it_was(self, shell):
+        def state():
+            tables = shell.magics_manager.magics
+            hooks = shell.strdispatchers.get("complete_command")
+            return (
+                {kind: set(table) for kind, table in tables.items()},
+                list(shell.configurables),
+                set(shell.magics_manager.registry),
+                set(hooks.strs) if hooks else set(),
+                {name for name in shell.user_ns if not name.startswith("_")},
+            )
+
+        before = state()
+        shell.run_line_magic("load_ext", "phi_magic")
+        assert state() != before
+        shell.run_cell_magic("phi", "-m demo -n 2 -q", HAIKU)
+        shell.run_line_magic("unload_ext", "phi_magic")
+        assert state() == before
+        from phi_magic.engine.engine import shared
+
+        assert shared.model is None
+
+    def test_reloading_works_and_leaks_nothing(self, ip):
+        count = len(ip.configurables)
+        for _ in range(3):
+            ip.run_line_magic("reload_ext", "phi_magic")
+        assert len(ip.configurables) == count
+        assert ask(ip, "-m demo -n 2", HAIKU).text
+
+    def test_config_shows_every_trait_with_its_help(self, ip, capsys):
+        ip.run_line_magic("config", "Phi")
+        shown = capsys.readouterr().out
+        for name in ("temperature", "top_p", "seed", "keep_alive", "n_ctx"):
+            assert f"Phi.{name}" in shown
+
+    def test_a_value_out_of_bounds_is_refused_by_name(self, ip):
+        from traitlets import TraitError
+
+        with pytest.raises(TraitError, match="temperature"):
+            ip.run_line_magic("config", "Phi.temperature = 11")
+
+    def test_the_config_file_sets_the_traits(self, config, shell):
+        shell.config.Phi.max_tokens = 3
+        shell.run_line_magic("load_ext", "phi_magic")
+        assert ask(shell, "-m demo", HAIKU).usage.completion_tokens == 3
+
+    def test_the_environment_sets_the_model(self, shell, monkeypatch):
+        monkeypatch.setenv("PHI_MAGIC_MODEL", "demo")
+        shell.run_line_magic("load_ext", "phi_magic")
+        assert ask(shell, "-n 1", HAIKU).model == "demo"
+
+    def test_tab_completes_options_and_models(self, ip):
+        assert "--temperature" in ip.complete("--te", "%phi --te", 9)[1]
+        assert "--top-p" in ip.complete("--top", "%%phi --top", 11)[1]
+        assert "phi-3-mini-4k" in ip.complete("phi-3", "%%phi -m phi-3", 14)[1]
+
+    def test_help_explains_each_option_with_bounds_and_default(self, ip):
+        text = ip.find_line_magic("phi").__doc__
+        assert "--temperature" in text
+        assert "from 0 to 5" in text
+        assert "Default: 0.95" in text

@@ -14,6 +14,7 @@ from .engine.model import Model
 from .engine.plan import Plan
 from .engine.sampler import Sampler
 from .errors import PhiError
+from .gguf import Header
 from .interrupt import Interrupted, Stop
 from .prompt import Rendered, render
 from .reply import Message, Reply
@@ -27,7 +28,7 @@ class Ask:
     """What is asked of the engine; the texts are ready, the numbers within their bounds."""
 
     find: Callable[[], Path]  #: the model's file; may download it
-    plan: Plan
+    plan: Callable[[Header], Plan]  #: how to run it on this machine
     messages: list[Message]
     knobs: Sampling
     max_tokens: int
@@ -95,8 +96,11 @@ def write(
             with stop.letting_interrupts():
                 path = ask.find()
             started = clock()
+            header = engine.inspect(path)
+            plan = ask.plan(header)
+            reply.engine = plan.to_dict()
             model, context = engine.load(
-                path, ask.plan, stop=stop, on_progress=_loading(on_status, reply.model, started, clock)
+                header, plan, stop=stop, on_progress=_loading(on_status, reply.model, started, clock)
             )
             reply.timings.load = clock() - started
             prompt = _prompt_tokens(model, ask)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from traitlets import Bool, Enum, HasTraits, Int, List, TraitError, TraitType, Unicode, default
@@ -138,7 +139,6 @@ class Phi(Configurable, Sampling):
         from .interrupt import Stop
 
         seed = settings["seed"] if settings["seed"] is not None else secrets.randbelow(SEED_MAX + 1)
-        plan = choose(n_threads=settings["n_threads"], n_gpu_layers=settings["n_gpu_layers"])
         reply = Reply(
             prompt=messages[-1]["content"],
             model=settings["model"],
@@ -146,11 +146,10 @@ class Phi(Configurable, Sampling):
             | {"n_ctx": settings["n_ctx"], "raw": raw, "begin": list(begin)},
             seed=seed,
             messages=[message for message in messages[:-1] if message["role"] != "system"],
-            engine=plan.to_dict(),
         )
         ask = Ask(
             find=lambda: _found(reply),
-            plan=plan,
+            plan=partial(choose, n_threads=settings["n_threads"], n_gpu_layers=settings["n_gpu_layers"]),
             messages=messages,
             knobs=Sampling(**{name: settings[name] for name in Sampling.class_trait_names()}),
             max_tokens=settings["max_tokens"],

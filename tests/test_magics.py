@@ -1,6 +1,7 @@
 """%phi and %%phi in a shell, on the shipped model."""
 
 import pytest
+from IPython.core.completer import provisionalcompleter
 from IPython.core.error import UsageError
 
 HAIKU = "Write a haiku about ice hockey"
@@ -129,7 +130,8 @@ class TestExtension:
             hooks = shell.strdispatchers.get("complete_command")
             return (
                 {kind: set(table) for kind, table in tables.items()},
-                list(shell.configurables),
+                # IPython makes some of its own magics when they are first used
+                [each for each in shell.configurables if not type(each).__module__.startswith("IPython.core.magics")],
                 set(shell.magics_manager.registry),
                 set(hooks.strs) if hooks else set(),
                 {name for name in shell.user_ns if not name.startswith("_")},
@@ -158,11 +160,10 @@ class TestExtension:
         for name in ("temperature", "top_p", "seed", "keep_alive", "n_ctx"):
             assert f"Phi.{name}" in shown
 
-    def test_a_value_out_of_bounds_is_refused_by_name(self, ip):
-        from traitlets import TraitError
-
-        with pytest.raises(TraitError, match="temperature"):
-            ip.run_line_magic("config", "Phi.temperature = 11")
+    def test_a_value_out_of_bounds_is_refused_by_name(self, ip, caplog):
+        ip.run_line_magic("config", "Phi.temperature = 11")  # IPython logs what a trait refuses
+        assert "temperature" in caplog.text
+        assert ask(ip, "-n 1", HAIKU).params["temperature"] == 0.8
 
     def test_the_config_file_sets_the_traits(self, config, shell):
         shell.config.Phi.max_tokens = 3
@@ -175,9 +176,13 @@ class TestExtension:
         assert ask(shell, "-n 1", HAIKU).model == "demo"
 
     def test_tab_completes_options_and_models(self, ip):
-        assert "--temperature" in ip.complete("--te", "%phi --te", 9)[1]
-        assert "--top-p" in ip.complete("--top", "%%phi --top", 11)[1]
-        assert "phi-3-mini-4k" in ip.complete("phi-3", "%%phi -m phi-3", 14)[1]
+        def offered(line):
+            with provisionalcompleter():
+                return [completion.text for completion in ip.Completer.completions(line, len(line))]
+
+        assert "--temperature" in offered("%phi --te")
+        assert "--top-p" in offered("%%phi --top")
+        assert "phi-3-mini-4k" in offered("%%phi -m phi-3")
 
     def test_help_explains_each_option_with_bounds_and_default(self, ip):
         text = ip.find_line_magic("phi").__doc__

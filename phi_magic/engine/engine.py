@@ -28,6 +28,7 @@ class Engine:
         self._turn = Turn()
         self._process = os.getpid()
         self._key: tuple[object, ...] = ()
+        self._inspected: tuple[tuple[object, ...], Header | None] = ((), None)
         self._idle: threading.Timer | None = None
         self.header: Header | None = None
         self.model: Model | None = None
@@ -55,24 +56,36 @@ class Engine:
                 self._idle.start()
             self._turn.give()
 
-    def load(
-        self, path: Path, plan: Plan, *, stop: Stop, on_progress: Callable[[float], None] = lambda _: None
-    ) -> tuple[Model, Context]:
-        """The model of a file, run after a plan; what was loaded already is used again, anything else is freed first.
+    def inspect(self, path: Path) -> Header:
+        """What a GGUF says of itself, read once while the file stays the same.
 
         Raises:
-            PhiError: the file is no sound GGUF, or the model does not fit the memory; llama.cpp has not seen it then.
-            Interrupted: ``stop`` was set.
+            PhiError: the file is no sound GGUF.
         """
         status = path.stat()
-        key = (path.resolve(), status.st_size, status.st_mtime_ns, plan)
+        stamp = (path.resolve(), status.st_size, status.st_mtime_ns)
+        known, header = self._inspected
+        if header is None or stamp != known:
+            header = read_header(path)
+            self._inspected = stamp, header
+        return header
+
+    def load(
+        self, header: Header, plan: Plan, *, stop: Stop, on_progress: Callable[[float], None] = lambda _: None
+    ) -> tuple[Model, Context]:
+        """An inspected model, run after a plan; what was loaded already is used again, anything else is freed first.
+
+        Raises:
+            PhiError: the model does not fit the memory, or llama.cpp refuses it.
+            Interrupted: ``stop`` was set.
+        """
+        key = (*self._inspected[0], plan)
         if self.model and self.context and key == self._key:
             return self.model, self.context
-        header = read_header(path)
         self._free()
         _check(_need(header, plan, 0), 0, header)
         self.model = Model(
-            path,
+            header.path,
             n_gpu_layers=plan.n_gpu_layers,
             repack=plan.repack,
             mmap=plan.mmap,

@@ -7,6 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..gguf import Header
+
+_SMALL = 32 * 2**20  # bytes of weights
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -54,8 +58,13 @@ def _quota(root: Path) -> int:
     return max(1, round(int(quota) / int(period)))
 
 
-def choose(*, n_threads: int = 0, n_gpu_layers: int = -1) -> Plan:
-    """The plan for this machine: all layers on a GPU where llama.cpp was built for one, else none."""
+def choose(header: Header, *, n_threads: int = 0, n_gpu_layers: int = -1) -> Plan:
+    """The plan for a model on this machine.
+
+    All layers go to a GPU where llama.cpp was built for one, else none. A small model runs on one thread: its passes
+    take less time than threads need to meet, and far less than that on a machine with other work to do.
+    """
     from .llama import can_offload
 
-    return Plan(n_threads=n_threads or physical_cores(), n_gpu_layers=n_gpu_layers if can_offload() else 0)
+    threads = 1 if header.weight_bytes < _SMALL else physical_cores()
+    return Plan(n_threads=n_threads or threads, n_gpu_layers=n_gpu_layers if can_offload() else 0)

@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-TIMEOUT = 60  # Seconds; a bound on hanging, not on speed.
+TIMEOUT = 120  # Seconds; a bound on hanging, not on speed.
 HOW_TO_GET_CHROMIUM = "sudo apt-get install chromium (or name one: CHROMIUM=/path/to/chromium)"
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
@@ -124,12 +124,17 @@ class NotebookPage:
         self.page.goto(f"{self.server.url}/{place}/{path}?reset")
         self.page.locator(".jp-KernelName", has_text="Python 3").wait_for()
         self.page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
+        self.console_errors.clear()  # Notebook 7.6 has one of its own while it loads its settings.
 
     def cell(self, index):
         return self.page.locator(".jp-Notebook .jp-Cell").nth(index)
 
     def output(self, index):
         return self.cell(index).locator(".jp-Cell-outputArea")
+
+    def answer(self, index):
+        """What the kernel displayed, without the front end's own furniture."""
+        return self.output(index).locator(".jp-OutputArea-output")
 
     def text(self, index):
         """The text that a cell's output shows."""
@@ -138,9 +143,12 @@ class NotebookPage:
     def has_output(self, index):
         return self.output(index).locator(".jp-OutputArea-child").count() > 0
 
-    def wait_for_text(self, index, text):
-        """Wait until a cell's output shows some text."""
-        self.output(index).get_by_text(text).first.wait_for()
+    def wait_for_words(self, index, count):
+        """Wait until a cell's answer shows so many words."""
+        self.page.wait_for_function(
+            "([element, count]) => element.innerText.split(/\\s+/).length > count",
+            arg=[self.cell(index).locator(".jp-Cell-outputArea").element_handle(), count],
+        )
 
     def start(self, index):
         """Run a cell in place without waiting for it."""

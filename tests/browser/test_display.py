@@ -15,12 +15,12 @@ def setup(slow_model):
 
 
 def test_an_answer_streams_in_visible_steps(open_notebook, setup):
-    notebook = open_notebook(notebook_of(setup, "%%phi --seed 1 -n 60\nWrite about ice hockey"))
+    notebook = open_notebook(notebook_of(setup, "%%phi --seed 1 -n 100\nWrite about ice hockey"))
     notebook.run(0)
     notebook.record(1)
     notebook.run(1)
     words = [len(state.split()) for state in notebook.recorded(1)]
-    assert len({count for count in words if 0 < count < 60}) >= 3
+    assert len({count for count in words if 0 < count < 100}) >= 3
     assert "seed 1" in notebook.text(1)
     assert "length" in notebook.text(1)
     assert not notebook.console_errors
@@ -32,11 +32,11 @@ def test_an_interrupt_keeps_the_answer_and_the_queue_stops(open_notebook, setup)
     notebook.run(0)
     notebook.start(1)
     notebook.start(2)
-    notebook.wait_for_text(1, "falls")
+    notebook.wait_for_words(1, 5)
     notebook.interrupt()
     notebook.wait(1)
     assert "interrupted" in notebook.text(1)
-    assert "falls" in notebook.text(1)
+    assert len(notebook.answer(1).first.inner_text().split()) >= 5
     assert not notebook.has_output(2)
     notebook.run(3)
     assert notebook.text(3).strip() == "interrupted"
@@ -72,4 +72,4 @@ def test_what_a_model_writes_never_runs_nor_makes_a_request(open_notebook):
     assert "<script>" in notebook.text(0)
     assert notebook.page.evaluate("window.caught") is None
     assert notebook.foreign_requests == []
-    assert notebook.output(0).locator("img, script, iframe, style, svg, [href^=javascript]").count() == 0
+    assert notebook.answer(0).locator("img, script, iframe, style, svg, [href^=javascript]").count() == 0

@@ -1,6 +1,5 @@
 """%phi and %%phi in a shell, on the shipped model."""
 
-import IPython.core.magics
 import pytest
 from IPython.core.completer import provisionalcompleter
 from IPython.core.error import UsageError
@@ -133,7 +132,7 @@ class TestExtension:
                 {kind: set(table) for kind, table in tables.items()},
                 # IPython makes some of its own magics when they are first used
                 [each for each in shell.configurables if not type(each).__module__.startswith("IPython.core.magics")],
-                {name for name in shell.magics_manager.registry if name not in vars(IPython.core.magics)},
+                [each for each in shell.magics_manager.registry.values() if type(each).__module__.startswith("phi")],
                 set(hooks.strs) if hooks else set(),
                 {name for name in shell.user_ns if not name.startswith("_")},
             )

@@ -1,0 +1,176 @@
+"""Asking from Python."""
+
+import threading
+import time
+
+import pytest
+
+from phi_magic import Phi, PhiError, Reply
+
+HAIKU = "Write a haiku about ice hockey"
+
+
+@pytest.fixture
+def phi():
+    return Phi(model="demo", seed=1)
+
+
+def test_a_call_gives_the_whole_reply(phi):
+    reply = phi(HAIKU)
+    assert isinstance(reply, Reply)
+    assert reply.text
+    assert (reply.seed, reply.model, reply.prompt) == (1, "demo", HAIKU)
+    assert reply.usage.completion_tokens == len(reply.tokens)
+    assert reply.usage.prompt_tokens > 5
+    assert 0 < reply.timings.first_token <= reply.timings.total
+    assert len(reply.model_sha256) == 64
+
+
+def test_the_pieces_of_a_stream_are_the_text(phi):
+    stream = phi.stream(HAIKU)
+    pieces = list(stream)
+    assert len(pieces) > 5
+    assert "".join(pieces) == stream.reply.text == phi(HAIKU).text
+
+
+def test_any_trait_can_be_set_for_one_call(phi):
+    reply = phi(HAIKU, temperature=0, max_tokens=3)
+    assert (reply.usage.completion_tokens, reply.finish_reason) == (3, "length")
+    assert (phi.temperature, phi.max_tokens) == (0.8, 512)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"temperature": 7}, "temperature must be a number from 0 to 5, not 7"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"top_k": 1.5}, "top_k must be a whole number"),
+        ({"stop": "END"}, "stop must be a list of texts"),
+        ({"temprature": 1}, "temprature"),
+    ],
+)
+def test_a_wrong_option_is_one_line(phi, options, says):
+    with pytest.raises(PhiError, match=says):
+        phi(HAIKU, **options)
+
+
+def test_map_answers_in_order(phi):
+    prompts = [HAIKU, "What is a token?", HAIKU]
+    assert [reply.prompt for reply in phi.map(prompts)] == prompts
+
+
+def test_a_conversation_is_a_list_of_messages(phi):
+    messages = [
+        {"role": "user", "content": HAIKU},
+        {"role": "assistant", "content": "Puck glides."},
+        {"role": "user", "content": "Now about the sea"},
+    ]
+    reply = phi(messages)
+    assert reply.prompt == "Now about the sea"
+    assert reply.messages == messages[:-1]
+
+
+def test_a_conversation_ends_with_the_user(phi):
+    with pytest.raises(PhiError, match="must end with a message of the user"):
+        phi([{"role": "assistant", "content": "Hi"}])
+
+
+def test_what_was_read_before_is_not_read_again_and_changes_nothing(phi):
+    long = "word " * 50
+    fresh = phi(long + "one")
+    again = phi(long + "two")
+    assert again.usage.cached_tokens >= 40
+    phi.unload()
+    assert phi(long + "two").text == again.text
+    assert phi(long + "one").text == fresh.text
+
+
+def test_beginning_with_the_tokens_of_another_reply_goes_on_as_it_did(phi):
+    whole = phi(HAIKU, temperature=1.2)
+    begun = phi(HAIKU, temperature=1.2, begin=[token.id for token in whole.tokens[:4]])
+    assert begun.text == whole.text
+
+
+def test_the_likeliest_tokens_come_with_every_token(phi):
+    reply = phi(HAIKU, top_logprobs=3, temperature=1)
+    for token in reply.tokens:
+        assert len(token.top) == 3
+        assert token.top[0].logprob >= token.top[1].logprob >= token.top[2].logprob
+        assert token.rank > 3 or token.top[token.rank - 1].id == token.id or token.rank == 1
+        assert 0 < token.probability <= 1
+
+
+def test_an_answer_that_meets_the_end_of_the_context_ends_with_length(phi):
+    reply = phi("a b c d " * 10, n_ctx=96, temperature=3, repeat_penalty=1, top_p=1, raw=True)
+    assert reply.finish_reason in {"length", "stop"}
+    assert reply.usage.prompt_tokens + reply.usage.completion_tokens <= 96
+
+
+def test_a_prompt_longer_than_the_context_is_refused_with_both_numbers(phi):
+    with pytest.raises(PhiError, match=r"the prompt has \d+ tokens, the context 64"):
+        phi("a b c " * 100, n_ctx=64)
+
+
+def test_a_second_question_waits_its_turn_and_says_so(slow_model):
+    phi = Phi(model=str(slow_model), max_tokens=12)
+    first = phi.stream("one")
+    next(first)
+    said = []
+    second = threading.Thread(target=lambda: list(phi.stream("two", on_status=said.append)))
+    second.start()
+    while not said:
+        time.sleep(0.01)
+    list(first)
+    second.join(30)
+    assert said[0] == "waiting for another answer to end"
+    assert phi.last.usage.completion_tokens == 12
+
+
+def test_asking_within_an_answer_says_what_to_do(phi):
+    stream = phi.stream(HAIKU)
+    next(stream)
+    with pytest.raises(PhiError, match="read it to its end or close"):
+        phi("x")
+    stream.close()
+    assert phi("What is a token?", max_tokens=2).text
+
+
+def test_stopping_from_another_thread_ends_decode_and_prefill_soon(slow_model):
+    phi = Phi(model=str(slow_model))
+    greedy = phi("ice", temperature=0, max_tokens=5).text
+    for prompt, wait in [("go", 0.3), ("puck " * 700, 0.3)]:
+        stream = phi.stream(prompt)
+        stopped = []
+
+        def stop(stream=stream, stopped=stopped, wait=wait):
+            time.sleep(wait)
+            stopped.append(time.perf_counter())
+            stream.stop()
+
+        threading.Thread(target=stop).start()
+        text = "".join(stream)
+        assert time.perf_counter() - stopped[0] < 0.25
+        assert stream.reply.finish_reason == "interrupted"
+        assert stream.reply.text == text
+    assert phi("ice", temperature=0, max_tokens=5).text == greedy
+
+
+def test_an_idle_model_is_freed():
+    from phi_magic.engine.engine import shared
+
+    Phi(model="demo", keep_alive=0.05)("x", max_tokens=1)
+    deadline = time.monotonic() + 10
+    while shared.model and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert shared.model is None
+
+
+def test_another_model_replaces_the_loaded_one(slow_model):
+    from phi_magic.engine.engine import shared
+
+    phi = Phi(model="demo")
+    phi("x", max_tokens=1)
+    phi("x", max_tokens=1, model=str(slow_model))
+    assert shared.model.path == slow_model
+    phi.unload()
+    assert shared.model is None

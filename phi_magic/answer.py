@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from .engine.context import Context
 from .engine.decode import Text, tokens
@@ -15,7 +14,9 @@ from .engine.plan import Plan
 from .engine.sampler import Sampler
 from .errors import PhiError
 from .gguf import Header
+from .identity import Identity
 from .interrupt import Interrupted, Stop
+from .models import ModelFile
 from .prompt import Rendered, render
 from .reply import Message, Reply
 from .sampling import Sampling
@@ -27,7 +28,7 @@ Clock = Callable[[], float]
 class Ask:
     """What is asked of the engine; the texts are ready, the numbers within their bounds."""
 
-    find: Callable[[], Path]  #: the model's file; may download it
+    find: Callable[[], ModelFile]  #: may download it
     plan: Callable[[Header], Plan]  #: how to run it on this machine
     messages: list[Message]
     knobs: Sampling
@@ -38,6 +39,7 @@ class Ask:
     begin: tuple[int, ...] = ()  #: token ids that the answer is made to begin with
     top_logprobs: int = 0
     keep_alive: float = -1
+    identify: bool = True  #: whether the answer ends only when the model file's hash is known
 
 
 class Stream(Iterator[str]):
@@ -89,14 +91,18 @@ def write(
         PhiError: the model cannot be had, or the prompt is longer than the context.
     """
     asked = clock()
+    identity: Identity | None = None
     try:
         with engine.turn(
             stop=stop, keep_alive=ask.keep_alive, on_wait=lambda: on_status("waiting for another answer to end")
         ):
             with stop.letting_interrupts():
-                path = ask.find()
+                file = ask.find()
+            reply.model_sha256 = file.sha256
+            if ask.identify:
+                identity = Identity(file)
             started = clock()
-            header = engine.inspect(path)
+            header = engine.inspect(file.path)
             plan = ask.plan(header)
             reply.engine = plan.to_dict()
             model, context = engine.load(
@@ -104,6 +110,8 @@ def write(
             )
             reply.timings.load = clock() - started
             prompt = _prompt_tokens(model, ask)
+            if not all(0 <= token < model.n_vocab for token in ask.begin):
+                raise PhiError(f"begin holds token ids outside of the vocabulary of {model.n_vocab}")
             ceiling = min(ask.n_ctx or model.n_ctx_train, model.n_ctx_train)
             if len(prompt) >= ceiling:
                 raise PhiError(
@@ -119,9 +127,15 @@ def write(
             )
             reply.timings.prompt = clock() - started
             yield from _decode(model, context, ask, reply, limit, stop, asked, clock)
+        if identity:
+            written = clock()
+            identity.wait(stop)
+            asked += clock() - written  # no part of the answer's time
     except Interrupted:
         reply.finish_reason = "interrupted"
     finally:
+        if identity:
+            reply.model_sha256 = identity.sha256
         reply.timings.total = clock() - asked
 
 

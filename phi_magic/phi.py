@@ -17,6 +17,7 @@ from .sampling import Number, Sampling
 
 if TYPE_CHECKING:
     from .answer import Stream
+    from .engine.plan import Plan
 
 #: Seeds are 32 bits wide; llama.cpp takes the greatest of them for "draw one".
 SEED_MAX = 2**32 - 2
@@ -118,6 +119,8 @@ class Phi(Configurable, Sampling):
         begin: Sequence[int] = (),
         top_logprobs: int = 0,
         on_status: Callable[[str], None] = lambda _: None,
+        plan: Plan | None = None,
+        identify: bool = True,
         **options: Any,
     ) -> Stream:
         """Answer a prompt piece by piece: iterate over what this returns; its ``reply`` grows as it goes.
@@ -129,27 +132,33 @@ class Phi(Configurable, Sampling):
                 same, so that an answer that begins with the tokens of another goes on as that one did.
             top_logprobs: how many of the likeliest tokens to keep for every token of the reply.
             on_status: told in a few words what is going on until the first token is there.
+            plan: how to run the model, as a ``Reply`` recorded it; what suits this machine where left out.
+            identify: end only when the SHA-256 of the model's file is known, which a file outside of the hub's cache
+                takes a second for each GB for, the first time.
         """
         settings = self.settings(options)
         messages = _messages(prompt, settings["system"], raw)
+        system = messages[0]["content"] if messages[0]["role"] == "system" and not raw else ""
 
         from .answer import Ask, Stream, write
         from .engine.engine import shared
         from .engine.plan import choose
         from .interrupt import Stop
+        from .models import resolve
 
         seed = settings["seed"] if settings["seed"] is not None else secrets.randbelow(SEED_MAX + 1)
         reply = Reply(
             prompt=messages[-1]["content"],
             model=settings["model"],
             params={name: settings[name] for name in ANSWER_TRAITS}
-            | {"n_ctx": settings["n_ctx"], "raw": raw, "begin": list(begin)},
+            | {"system": system, "n_ctx": settings["n_ctx"], "raw": raw, "begin": list(begin)},
             seed=seed,
-            messages=[message for message in messages[:-1] if message["role"] != "system"],
+            messages=messages[1:-1] if system else messages[:-1],
         )
+        chosen = partial(choose, n_threads=settings["n_threads"], n_gpu_layers=settings["n_gpu_layers"])
         ask = Ask(
-            find=lambda: _found(reply),
-            plan=partial(choose, n_threads=settings["n_threads"], n_gpu_layers=settings["n_gpu_layers"]),
+            find=lambda: resolve(settings["model"]),
+            plan=chosen if plan is None else lambda _: plan,
             messages=messages,
             knobs=Sampling(**{name: settings[name] for name in Sampling.class_trait_names()}),
             max_tokens=settings["max_tokens"],
@@ -159,6 +168,7 @@ class Phi(Configurable, Sampling):
             begin=tuple(begin),
             top_logprobs=top_logprobs,
             keep_alive=settings["keep_alive"],
+            identify=identify,
         )
         self.last = reply
         stop = Stop()
@@ -231,11 +241,3 @@ def _messages(prompt: str | Sequence[Message], system: str, raw: bool) -> list[M
     if system and not raw and messages[0]["role"] != "system":
         messages.insert(0, {"role": "system", "content": system})
     return messages
-
-
-def _found(reply: Reply) -> Any:
-    from .models import resolve
-
-    file = resolve(reply.model)
-    reply.model_sha256 = file.sha256
-    return file.path

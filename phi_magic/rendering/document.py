@@ -47,12 +47,19 @@ def _parser() -> MarkdownIt:
 
 
 def _mended(children: list[Token]) -> list[Token]:
-    """Return inline tokens with what the parser could not know: an image is named, an empty link shows its address."""
+    """Return inline tokens with what the parser could not know.
+
+    An image is named; a link without a text shows its address; an address inside a link's text is no link of its own.
+    """
     mended: list[Token] = []
+    depth = 0
     for at, child in enumerate(children):
         if child.type == "text":
             # Entities and percent signs spell characters that the source did not hold.
             child.content = to_text(child.content).replace("\n", " ")
+        depth += child.nesting * (child.tag == "a")
+        if child.tag == "a" and depth + (child.type == "link_close") > 1:
+            continue
         mended.append(child)
         if child.type == "link_open":
             before = mended[-2] if len(mended) > 1 else child

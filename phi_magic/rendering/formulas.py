@@ -89,7 +89,13 @@ def formula(source: str) -> str | None:
     """
     tex = re.sub(r"\\label\s*\{[^{}]*\}", "", source)
     tex = re.sub(r"\\(begin|end)\s*\{(align|gather)\*?\}", r"\\\1{\2ed}", tex)
-    tex = re.sub(r"\\(begin|end)\s*\{(equation|displaymath)\*?\}", "", tex).strip()
+    tex = re.sub(r"\\(begin|end)\s*\{(equation|displaymath)\*?\}", "", tex)
+    # One blank follows a line break, and no length: JupyterLab's reader of Markdown would mistake the next character.
+    tex = re.sub(
+        r"(\\\\)\s*(?:\[-?[\d.]+ *[a-z]{2}\]\s*)?|\\.", lambda match: "\\\\ " if match[1] else match[0], tex
+    ).strip()
+    while tex.endswith("\\\\"):
+        tex = tex[:-2].rstrip()
     if not tex or len(tex) > LONGEST:
         return None
     commands = _COMMAND.findall(tex)

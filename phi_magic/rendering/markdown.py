@@ -19,16 +19,20 @@ from markdown_it.token import Token
 from .document import parse
 from .highlight import LANGUAGES
 
+# Marks that some parser would take notice of even behind a backslash are written as entities.
 _ESCAPES = str.maketrans(
-    {"&": "&amp;", "<": "&lt;", ">": "&gt;", "`": "&#96;", "[": "&#91;", "]": "&#93;"}
-    | {mark: "\\" + mark for mark in "*_{}|~$^@#"}
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+    | {mark: f"&#{ord(mark)};" for mark in "`[]@"}
+    | {mark: "\\" + mark for mark in "*_{}|~$^#"}
 )
 # What begins a block when it begins a line, and is not escaped everywhere.
 _BLOCK_START = re.compile(r"^(\d{0,9})([-+=:%.)])")
-# A bare address would become a link, and in nbconvert's parser swallow the code span that follows it.
-_ADDRESS = re.compile(r":(?=//)|(?<=www)\.", re.IGNORECASE)
+# A bare address would become a link, and in nbconvert's parser swallow the code span that follows it; an exclamation
+# mark would make a link that follows it an image.
+_JOINING = re.compile(r":(?=//)|(?<=www)\.|!\Z", re.IGNORECASE)
 _COMMANDS = re.compile(r"((?:\\(?:[A-Za-z]+|[^\sA-Za-z`|])?)+)")
-_MARKS = {"em": "*", "strong": "**", "s": "~~"}
+# A struck-out passage ends for marked (JupyterLab) at the first tildes, even inside a code span: it is left a text.
+_MARKS = {"em": "*", "strong": "**", "s": r"\~\~"}
 
 
 def to_markdown(text: str) -> str:
@@ -58,8 +62,8 @@ class _Writer:
         spans = [child.content for token in tokens for child in token.children or () if child.type == "code_inline"]
         # All code spans of an answer are fenced alike, so that none can end another.
         self.fence = "``" if any("`" in span for span in spans) else "`"
-        # JupyterLab looks for environments in code spans too, and would join one there with one in a formula.
-        self.formulas = not any("\\begin" in span for span in spans)
+        # JupyterLab finds the delimiters of formulas in code spans too, and would join one there with a formula.
+        self.formulas = not any("\\begin" in span or "\\\\" in span for span in spans)
 
     def written(self) -> str:
         for at, token in enumerate(self.tokens):
@@ -150,9 +154,14 @@ class _Writer:
 
     def _inline(self, token: Token, line_break: str = "\n", in_table: bool = False) -> str:
         pieces = self._pieces(token.children or [], line_break, in_table)
+        written = ""
         # Neighbouring code becomes one span: two would run into each other.
-        runs = ((is_code, "".join(text for _, text in run)) for is_code, run in groupby(pieces, lambda piece: piece[0]))
-        return "".join(self._span(text) if is_code else text for is_code, text in runs)
+        for is_code, run in groupby(pieces, lambda piece: piece[0]):
+            text = "".join(text for _, text in run)
+            if is_code and written.endswith("$"):
+                written += " "  # JupyterLab takes the sign before a span for a part of it
+            written += self._span(text) if is_code else text
+        return written
 
     def _pieces(self, children: Sequence[Token], line_break: str, in_table: bool) -> Iterator[tuple[bool, str]]:
         """Yield pairs: code or not, and the text, escaped if it is not code."""
@@ -184,9 +193,9 @@ class _Writer:
         return f"{self.fence}{pad}{code}{pad}{self.fence}"
 
     def _formula(self, token: Token) -> str:
-        # A blank changes no formula, and what looks like a tag or a link to a parser without formulas is none with it.
-        tex = re.sub(r"<(?=[A-Za-z/!?])", "< ", " ".join(token.content.split()))
-        tex = re.sub(r"\](?=[(\[:{])|:(?=//)", r"\g<0> ", tex)
+        # A blank changes no formula, and with it nothing in there looks like a tag or a link, where formulas are unknown.
+        tex = re.sub(r"<(?=[A-Za-z/!?])|\](?=[(\[:{])|:(?=//)", r"\g<0> ", " ".join(token.content.split()))
+        tex = tex.replace("~", "\\ ")
         return f"${tex}$" if token.info == "inline" else f"$${tex}$$"
 
 
@@ -197,7 +206,7 @@ def _text(content: str) -> Iterator[tuple[bool, str]]:
 
 
 def _escape(text: str) -> str:
-    return _ADDRESS.sub(lambda match: f"&#{ord(match[0])};", text.translate(_ESCAPES))
+    return _JOINING.sub(lambda match: f"&#{ord(match[0])};", text.translate(_ESCAPES))
 
 
 def _bar(match: re.Match[str]) -> str:

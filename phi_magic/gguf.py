@@ -23,8 +23,11 @@ __all__ = ["Array", "Header", "Tensor", "read_header", "show_path", "show_size"]
 
 FIRST_READ = 1 << 21  # bytes; holds the header of a model with 32,064 tokens
 MOST_LAYERS = 512
+# Tokenizers, with the special tokens that llama.cpp takes where the file names none
+TOKENIZERS = {"llama": {"bos": 1, "eos": 2}, "gpt2": {"bos": 11, "eos": 11}, "gemma4": {"bos": -1, "eos": -1}}
+
 # Architectures that llama.cpp loads and that write no text from left to right
-NOT_WRITERS = re.compile(r"clip|.*bert.*|t5encoder|wavtokenizer-dec|gemma-embedding|llama-embed|dream|llada.*")
+NOT_WRITERS = re.compile(r"clip|.*bert.*|t5|t5encoder|wavtokenizer-dec|gemma-embedding|llama-embed|dream|llada.*")
 
 
 def read_header(path: str | os.PathLike[str]) -> Header:
@@ -191,20 +194,22 @@ def _check_phi(header: Header) -> None:
 
 def _check_vocabulary(header: Header) -> None:
     metadata, path = header.metadata, header.path
-    model, tokens = metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.tokens")
-    if not isinstance(tokens, Array) or not isinstance(tokens.raw, list) or not tokens or model in {"none", "no_vocab"}:
+    kind, tokens = metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.tokens")
+    if kind not in TOKENIZERS:
+        raise PhiError(f"{show_path(path)}: has a tokenizer of kind {kind!r:.40}, not {' or '.join(TOKENIZERS)}")
+    if not isinstance(tokens, Array) or not isinstance(tokens.raw, list) or not tokens:
         raise unsound(path, "it has no vocabulary")
     distinct = set(tokens.raw)
     if len(distinct) != len(tokens):
         raise unsound(path, f"{len(tokens) - len(distinct):,} of its {len(tokens):,} tokens are there twice")
-    if model == "llama":
+    if kind == "llama":
         # a character that is no token is spelt in bytes, and a byte without a token throws past llama_tokenize
         for byte in range(256):
             if b"<0x%02X>" % byte not in distinct and bytes([byte]) not in distinct:
                 raise unsound(path, f"its vocabulary has no token for the byte 0x{byte:02X}")
-    defaults = {"llama": {"bos": 1, "eos": 2}, "gpt2": {"bos": 11, "eos": 11}}.get(str(model), {})
-    for name in ("bos", "eos"):
+    for name, default in TOKENIZERS[kind].items():
         said = metadata.get(f"tokenizer.ggml.{name}_token_id", -1)
-        known = any(isinstance(i, int) and 0 <= i < len(tokens) for i in (said, defaults.get(name)))
-        if metadata.get(f"tokenizer.ggml.add_{name}_token", name == "bos" and model == "llama") is True and not known:
+        known = any(isinstance(i, int) and 0 <= i < len(tokens) for i in (said, default))
+        # the beginning is added unless the file says otherwise
+        if metadata.get(f"tokenizer.ggml.add_{name}_token", name == "bos") is not False and not known:
             raise unsound(path, f"it adds a token of {name}, and has none")

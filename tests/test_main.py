@@ -1,0 +1,79 @@
+"""python -m phi_magic, as a shell sees it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+HAIKU = "Write a haiku about ice hockey"
+
+
+def phi(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "phi_magic", *arguments], capture_output=True, text=True, timeout=120, check=False, **options
+    )
+
+
+def test_a_prompt_is_answered_on_standard_output():
+    done = phi(HAIKU, "-m", "demo", "--seed", "1")
+    assert done.returncode == 0
+    assert done.stdout.strip()
+    assert done.stderr == ""
+    assert phi(HAIKU, "-m", "demo", "--seed", "1").stdout == done.stdout
+
+
+def test_a_prompt_can_come_on_standard_input():
+    asked = phi(HAIKU, "-m", "demo", "--seed", "1").stdout
+    assert phi("-m", "demo", "--seed", "1", input=HAIKU).stdout == asked
+
+
+def test_words_need_no_quotes():
+    assert phi("-m", "demo", "--seed", "1", *HAIKU.split()).stdout == phi(HAIKU, "-m", "demo", "--seed", "1").stdout
+
+
+def test_the_environment_names_the_model():
+    assert phi(HAIKU, "-n", "3", env={**os.environ, "PHI_MAGIC_MODEL": "demo"}).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["-m", "nope", "x"], "unknown model 'nope'"),
+        (["-m", "demo", "-t", "9", "x"], "temperature must be a number from 0 to 5, not '9'"),
+        (["-m", "demo", ""], "the prompt is empty"),
+        (["-m", "demo", "--temprature", "1", "x"], "--temprature"),
+    ],
+)
+def test_a_usage_mistake_is_status_2_and_one_line(arguments, says):
+    done = phi(*arguments, input="")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert says in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_whoever_closes_the_pipe_is_no_error():
+    done = subprocess.run(
+        f"{sys.executable} -m phi_magic -m demo -t 2 --raw x | head -c 3; exit ${{PIPESTATUS[0]}}",
+        shell=True, executable="/bin/bash", capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert done.stderr == ""
+
+
+def test_ctrl_c_is_status_130_and_keeps_the_text(slow_model):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "phi_magic", "-m", str(slow_model), "-n", "4000", "write"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    text = process.stdout.read(20)
+    asked = time.perf_counter()
+    process.send_signal(signal.SIGINT)
+    rest, errors = process.communicate(timeout=20)
+    assert time.perf_counter() - asked < 2  # Python's own exit included
+    assert process.returncode == 130
+    assert (text + rest).decode().endswith("\n")
+    assert b"Traceback" not in errors

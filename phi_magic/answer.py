@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
-from .engine.context import Context
-from .engine.decode import Text, tokens
+from .engine.decode import Writer
 from .engine.engine import Engine
 from .engine.model import Model
 from .engine.plan import Plan
-from .engine.sampler import Sampler
 from .errors import PhiError
 from .gguf import Header
 from .identity import Identity
@@ -126,7 +125,15 @@ def write(
                 prompt, room=len(prompt) + limit, stop=stop, on_progress=_reading(on_status)
             )
             reply.timings.prompt = clock() - started
-            yield from _decode(model, context, ask, reply, limit, stop, asked, clock)
+            writer = writer_for(model, ask, reply, limit=limit, asked=asked, clock=clock)
+            with closing(writer):
+                while True:
+                    if piece := writer.step(context.logits):
+                        yield piece
+                    if writer.finished:
+                        break
+                    stop.check()
+                    context.append(writer.token, stop=stop)
         if identity:
             written = clock()
             identity.wait(stop)
@@ -139,37 +146,21 @@ def write(
         reply.timings.total = clock() - asked
 
 
-def _decode(
-    model: Model, context: Context, ask: Ask, reply: Reply, limit: int, stop: Stop, asked: float, clock: Clock
-) -> Iterator[str]:
-    sampler = Sampler(ask.knobs, reply.seed, model.n_vocab)
-    text = Text(ask.stop_strings, skip_space=not ask.raw)
-    first = clock()
-    try:
-        steps = tokens(model, context, sampler, limit=limit, begin=ask.begin, top_logprobs=ask.top_logprobs, stop=stop)
-        for token, data in steps:
-            now = clock()
-            if not reply.tokens:
-                first = now
-                reply.timings.first_token = now - asked
-            elif now > first:
-                reply.timings.tokens_per_second = len(reply.tokens) / (now - first)
-            reply.tokens.append(token)
-            reply.usage.completion_tokens += 1
-            if piece := text.feed(data):
-                reply.text += piece
-                yield piece
-            if text.stopped:
-                break
-            stop.check()
-        # What was held back as the possible beginning of a stop string, or of a character, is text after all.
-        ended = text.stopped or reply.usage.completion_tokens < limit
-        reply.finish_reason = "stop" if ended else "length"
-    finally:
-        sampler.close()
-        reply.text += (rest := text.feed(b"", last=True))
-    if rest:
-        yield rest
+def writer_for(
+    model: Model, ask: Ask, reply: Reply, *, limit: int, asked: float, clock: Clock = time.perf_counter
+) -> Writer:
+    return Writer(
+        model,
+        reply,
+        ask.knobs,
+        limit=limit,
+        asked=asked,
+        clock=clock,
+        stop_strings=ask.stop_strings,
+        skip_space=not ask.raw,
+        begin=ask.begin,
+        top_logprobs=ask.top_logprobs,
+    )
 
 
 def _prompt_tokens(model: Model, ask: Ask) -> list[int]:

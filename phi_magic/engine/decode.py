@@ -1,48 +1,102 @@
-"""The decode loop: one token after another, and the text they make."""
+"""From logits to text: one token after another, and the characters they make."""
 
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 
-from ..interrupt import Stop
-from ..reply import Alternative, Token
-from .context import Context
+import numpy as np
+from numpy.typing import NDArray
+
+from ..reply import Alternative, FinishReason, Reply, Token
+from ..sampling import Sampling
 from .model import Model
-from .sampler import Chance, Sampler
+from .sampler import Chance, Draw, Sampler
 
 
-def tokens(
-    model: Model,
-    context: Context,
-    sampler: Sampler,
-    *,
-    limit: int,
-    stop: Stop,
-    begin: Sequence[int] = (),
-    top_logprobs: int = 0,
-) -> Iterator[tuple[Token, bytes]]:
-    """Generate after what the context holds: each token with its bytes, until the model ends its answer.
+class Writer:
+    """Makes of logits, step by step, a reply: draws a token, records it, finds the text that is certain by it.
 
-    At most ``limit`` tokens, the first of which are ``begin``. A token is evaluated only when another one is wanted.
+    The loop around it evaluates :attr:`token` to get the logits for the next step, until :attr:`finished`; singly or
+    together with other answers, it is the same to the writer. Freed with :meth:`close`.
 
-    Raises:
-        Interrupted: ``stop`` was set.
+    Args:
+        reply: filled in as it goes: text, tokens, counts, timings, and at the end ``finish_reason``.
+        limit: the most tokens; the first ones are ``begin``.
+        asked: when the question was asked, by ``clock``.
     """
 
-    def alternative(chance: Chance) -> Alternative:
-        return Alternative(chance.token, model.name(chance.token), chance.logprob, chance.probability)
+    def __init__(
+        self,
+        model: Model,
+        reply: Reply,
+        knobs: Sampling,
+        *,
+        limit: int,
+        asked: float,
+        clock: Callable[[], float],
+        stop_strings: Sequence[str] = (),
+        skip_space: bool = True,
+        begin: Sequence[int] = (),
+        top_logprobs: int = 0,
+    ) -> None:
+        self._model = model
+        self._reply = reply
+        self._sampler = Sampler(knobs, reply.seed, model.n_vocab)
+        self._text = Text(stop_strings, skip_space=skip_space)
+        self._limit = limit
+        self._begin = begin
+        self._top = top_logprobs
+        self._asked = asked
+        self._clock = clock
+        self._first = asked
+        self.token = -1
+        self.finished = False
 
-    for count in range(limit):
-        forced = begin[count] if count < len(begin) else None
-        draw = sampler.draw(context.logits, forced=forced, top=top_logprobs)
-        if model.ends(draw.token):
-            return
-        top = tuple(map(alternative, draw.top))
-        name = model.name(draw.token)
-        yield Token(draw.token, name, draw.logprob, draw.probability, draw.rank, top), model.piece(draw.token)
-        if count + 1 < limit:
-            context.append(draw.token, stop=stop)
+    def step(self, logits: NDArray[np.float32]) -> str:
+        """Draw the next token from its logits, shape ``(n_vocab,)``; what it adds to the text, often nothing."""
+        count = len(self._reply.tokens)
+        forced = self._begin[count] if count < len(self._begin) else None
+        draw = self._sampler.draw(logits, forced=forced, top=self._top)
+        if self._model.ends(draw.token):
+            return self._finish("stop")
+        self.token = draw.token
+        self._record(draw)
+        piece = self._text.feed(self._model.piece(draw.token))
+        self._reply.text += piece
+        if self._text.stopped:
+            return piece + self._finish("stop")
+        return piece + self._finish("length") if count + 1 == self._limit else piece
+
+    def close(self) -> None:
+        """Free the sampler. What waited to be certain is text after all."""
+        self._sampler.close()
+        self._flush()
+
+    def _record(self, draw: Draw) -> None:
+        timings, tokens, now = self._reply.timings, self._reply.tokens, self._clock()
+        if not tokens:
+            self._first = now
+            timings.first_token = now - self._asked
+        elif now > self._first:
+            timings.tokens_per_second = len(tokens) / (now - self._first)
+        top = tuple(self._alternative(chance) for chance in draw.top)
+        name = self._model.name(draw.token)
+        tokens.append(Token(draw.token, name, draw.logprob, draw.probability, draw.rank, top))
+        self._reply.usage.completion_tokens += 1
+
+    def _alternative(self, chance: Chance) -> Alternative:
+        return Alternative(chance.token, self._model.name(chance.token), chance.logprob, chance.probability)
+
+    def _finish(self, reason: FinishReason) -> str:
+        self.finished = True
+        self._reply.finish_reason = reason
+        return self._flush()
+
+    def _flush(self) -> str:
+        rest = self._text.feed(b"", last=True)
+        self._reply.text += rest
+        return rest
 
 
 class Text:

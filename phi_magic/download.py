@@ -1,0 +1,226 @@
+"""Brings a file from the hub into huggingface_hub's cache, and says in one line why it could not.
+
+huggingface_hub's own download throws a partial file away when it is cut (since 2.0), and 2 GB begin again. So the
+transfer is ours, in its session, with its headers, progress bar, lock and cache layout: the partial file stays, where
+huggingface_hub kept it before, and the next call goes on from its last byte. Nothing enters the cache whose SHA-256
+is not what the hub says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import errno
+import hashlib
+import importlib
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from .errors import PhiError
+from .gguf_header import show_path, show_size
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
+PATIENCE = 3  # further tries where no byte came, 1, 2 and 4 seconds apart
+LONGEST_WAIT = 30  # seconds; a Retry-After that asks for more is the user's to wait out
+PASSING = {408, 429, 500, 502, 503, 504}  # statuses worth another try
+
+
+def download_file(hub: Any, name: str, repo_id: str, filename: str, notify: Callable[[str], None]) -> None:
+    """Bring `filename` of `repo_id` into the cache of `hub`, the module huggingface_hub.
+
+    Raises PhiError, one line that begins with the model's `name` and says what to do.
+    """
+    cache = Path(hub.constants.HF_HUB_CACHE)
+    with _explained(hub, name, repo_id, filename):
+        metadata = _patiently(hub, notify, lambda: hub.get_hf_file_metadata(hub.hf_hub_url(repo_id, filename)))
+        etag, size = metadata.etag or "", metadata.size
+        if not (metadata.commit_hash and size and re.fullmatch(r"[\w-]+", etag)):
+            raise PhiError(f"{name}: {hub.constants.ENDPOINT} does not answer as a hub does; check HF_ENDPOINT")
+        folder = hub.file_download.repo_folder_name(repo_id=repo_id, repo_type="model")
+        blob = cache / folder / "blobs" / etag
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(hub, cache / ".locks" / folder / f"{etag}.lock", notify):
+            if not blob.exists():
+                partial = blob.with_name(f"{etag}.incomplete")
+                # by commit, so that what comes is what was described
+                url = hub.hf_hub_url(repo_id, filename, revision=metadata.commit_hash)
+                _transfer(hub, name, url, partial, size, notify)
+                if SHA256.fullmatch(etag) and sha256_of(partial) != etag:
+                    partial.unlink()
+                    raise PhiError(f"{name}: what came is not what the hub holds (SHA-256), and is deleted; pull again")
+                partial.replace(blob)
+        hub.hf_hub_download(repo_id, filename)  # finds the blob in its place, and links it
+
+
+def _transfer(hub: Any, name: str, url: str, partial: Path, size: int, notify: Callable[[str], None]) -> None:
+    """Bring the `size` bytes of `url` into `partial`, going on after those that are in it."""
+    http = _http(hub)
+    have = partial.stat().st_size if partial.exists() else 0
+    free = shutil.disk_usage(partial.parent).free
+    if free < size - have:
+        raise PhiError(
+            f"{name}: {show_size(size - have)} to download, {show_size(free)} free on the disk of "
+            f"{show_path(hub.constants.HF_HUB_CACHE)}; make room, or set HF_HOME to a folder on a larger disk"
+        )
+    notify(f"{name}: downloading {show_size(size)}" + (f", {show_size(have)} are here already" if have else ""))
+    headers = {**hub.utils.build_hf_headers(), "Accept-Encoding": "identity"}
+    label = {"desc": url.rpartition("/")[2], "name": "huggingface_hub.http_get"}
+    with (
+        hub.utils.tqdm(total=size, initial=have, unit="B", unit_scale=True, **label) as bar,
+        partial.open("ab") as file,
+    ):
+
+        def rest() -> None:
+            have = file.tell()
+            asked = {**headers, "Range": f"bytes={have}-"}
+            timeout = hub.constants.HF_HUB_DOWNLOAD_TIMEOUT
+            with hub.get_session().stream("GET", url, headers=asked, timeout=timeout) as response:
+                hub.utils.hf_raise_for_status(response)
+                if have and response.status_code != 206:  # the range was not honoured: this is the beginning
+                    file.truncate(0)
+                    bar.update(-have)
+                for piece in response.iter_raw():
+                    file.write(piece)
+                    bar.update(len(piece))
+                    if file.tell() > size:
+                        return
+            if file.tell() < size:
+                raise http.ReadError("closed before its end")
+
+        def tell(text: str) -> None:
+            with bar.external_write_mode():
+                notify(text)
+
+        try:
+            if have < size:
+                _patiently(hub, tell, rest, broken=(http.TransportError,), progress=file.tell)
+        except (KeyboardInterrupt, http.HTTPError):
+            tell(f"{name}: stopped at {show_size(file.tell())} of {show_size(size)}; the next pull goes on from there")
+            raise
+    if partial.stat().st_size != size:
+        partial.unlink()
+        raise PhiError(f"{name}: more came than the {show_size(size)} that the hub says, and is deleted; pull again")
+
+
+def _patiently(
+    hub: Any,
+    notify: Callable[[str], None],
+    attempt: Callable[[], Any],
+    *,
+    broken: tuple[type[Exception], ...] = (),
+    progress: Callable[[], int] = lambda: 0,
+) -> Any:
+    """What `attempt` returns, tried again while the hub is busy or, for the errors `broken`, the connection breaks."""
+    tries, before = 0, progress()
+    while True:
+        try:
+            return attempt()
+        except (hub.errors.HfHubHTTPError, *broken) as error:
+            if progress() > before:
+                tries, before = 0, progress()
+            response = getattr(error, "response", None)
+            asked = response.headers.get("Retry-After", "") if response is not None else ""
+            wait = int(asked) if asked.isdecimal() else 2**tries
+            if (
+                tries >= PATIENCE
+                or wait > LONGEST_WAIT
+                or (response is not None and response.status_code not in PASSING)
+            ):
+                raise
+            what = "the connection broke" if response is None else f"the hub answers {response.status_code}"
+            notify(f"{what}; trying again in {wait} s")
+        tries += 1
+        time.sleep(wait)
+
+
+@contextlib.contextmanager
+def _locked(hub: Any, lock: Path, notify: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock that huggingface_hub itself takes for this file; its holder's death frees it."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    busy = importlib.import_module("filelock").Timeout
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(hub.utils.WeakFileLock(lock, timeout=1))
+        except busy:
+            notify("another process is downloading this file; waiting for it")
+            stack.enter_context(hub.utils.WeakFileLock(lock))
+        yield
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal; about a second for each GB."""
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _http(hub: Any) -> Any:
+    """The httpx that this huggingface_hub speaks through: httpx2 since 2.0, httpx before."""
+    base = next(base for base in hub.errors.HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
+    return importlib.import_module(base.__module__.partition(".")[0])
+
+
+@contextlib.contextmanager
+def _explained(hub: Any, name: str, repo_id: str, filename: str) -> Iterator[None]:
+    """Turn whatever huggingface_hub, the network or the disk raises into one line that says what to do."""
+    http = _http(hub)
+    try:
+        yield
+    except (hub.errors.OfflineModeIsEnabled, http.HTTPError, http.InvalidURL) as error:
+        raise PhiError(f"{name}: {_advice(hub, error, repo_id, filename)}") from error
+    except hub.errors.LocalEntryNotFoundError as error:  # the last step's, for want of an answer
+        raise PhiError(f"{name}: {_advice(hub, error.__cause__ or error, repo_id, filename)}") from error
+    except OSError as error:
+        raise PhiError(f"{name}: {disk_advice(error, Path(hub.constants.HF_HUB_CACHE))}") from error
+
+
+def _advice(hub: Any, error: BaseException, repo_id: str, filename: str) -> str:
+    endpoint, kinds = hub.constants.ENDPOINT, hub.errors
+    without = "; the model `demo` and any GGUF on this machine work without it"
+    if isinstance(error, kinds.OfflineModeIsEnabled):
+        return f"not in the cache {show_path(hub.constants.HF_HUB_CACHE)}, and HF_HUB_OFFLINE is set; unset it to pull"
+    if not isinstance(error, kinds.HfHubHTTPError):
+        return f"no connection to {endpoint}; check the network, and HF_ENDPOINT{without}"
+    status, headers = error.response.status_code, error.response.headers
+    if isinstance(error, kinds.GatedRepoError):
+        return f"gated; accept its licence at {endpoint}/{repo_id}, then log in with `hf auth login` or set HF_TOKEN"
+    if isinstance(error, kinds.RepositoryNotFoundError):
+        return (
+            f"no repository {repo_id} at {endpoint}, or a private one; check the name, or log in with `hf auth login`"
+        )
+    if isinstance(error, kinds.EntryNotFoundError):
+        return f"no file {filename} in {repo_id}{_others(hub, repo_id, filename)}"
+    if status in {401, 403}:
+        return f"{endpoint} answers {status}; check HF_TOKEN, or log in again with `hf auth login`"
+    if status == 429:
+        later = f"in {headers['Retry-After']} s" if headers.get("Retry-After", "").isdecimal() else "later"
+        return f"{endpoint} has had too many requests; try again {later}, or log in with `hf auth login`"
+    if status >= 500:
+        return f"{endpoint} answers {status}; try again in some minutes{without}"
+    return f"{endpoint} answers {status}, as no hub does; check HF_ENDPOINT"
+
+
+def _others(hub: Any, repo_id: str, filename: str) -> str:
+    """The GGUFs that are in the repository, those with the nearest names; one request."""
+    try:
+        names = [name for name in hub.HfApi().list_repo_files(repo_id) if name.lower().endswith(".gguf")]
+    except (OSError, _http(hub).HTTPError):  # the error this hint goes with says enough
+        return ""
+    close = difflib.get_close_matches(filename, names, n=3, cutoff=0.3)
+    return f"; there are {', '.join(close)}" if close else f"; its files are at {hub.constants.ENDPOINT}/{repo_id}"
+
+
+def disk_advice(error: OSError, folder: Path) -> str:
+    """What to do about a disk's error under `folder`."""
+    where = show_path(error.filename or folder)
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return f"the disk of {show_path(folder)} is full; make room, or set HF_HOME to a folder on a larger disk"
+    if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
+        return f"{where} cannot be written; set HF_HOME to a folder of your own"
+    return f"{where}: {error.strerror or error}"

@@ -72,6 +72,7 @@ class Reply:
     tokens: list[Token] = field(default_factory=list, repr=False)
     data: Any = None  #: the parsed JSON, where JSON was asked for
     messages: list[Message] = field(default_factory=list, repr=False)  #: the conversation before the prompt
+    left_out: int = 0  #: the oldest turns of ``messages`` that the context had no room for
     model_sha256: str | None = None
     engine: dict[str, Any] = field(default_factory=dict, repr=False)  #: what the machine's profile chose
 
@@ -82,7 +83,7 @@ class Reply:
         plain = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "tokens"}
         plain["usage"], plain["timings"] = asdict(self.usage), asdict(self.timings)
         if not self.messages:
-            del plain["messages"]
+            del plain["messages"], plain["left_out"]
         return {**plain, "version": version("phi_magic")}
 
     def stats(self) -> str:
@@ -94,6 +95,8 @@ class Reply:
             f"first after {self.timings.first_token:.2g} s" if count else "",
             f"seed {self.seed}",
             self.finish_reason,
+            f"the {self.left_out} oldest turns left out" if self.left_out > 1 else "",
+            "the oldest turn left out" if self.left_out == 1 else "",
         ]
         return " · ".join(part for part in parts if part)
 

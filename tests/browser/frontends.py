@@ -122,8 +122,9 @@ class NotebookPage:
         """Open a notebook under the server's root and wait for its kernel."""
         place = "lab/tree" if self.server.application == "lab" else "notebooks"
         self.page.goto(f"{self.server.url}/{place}/{path}?reset")
-        self.page.locator(".jp-KernelName", has_text="Python 3").wait_for()
-        self.page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
+        # Attached, not visible: a narrow page has no room for them.
+        self.page.locator(".jp-KernelName", has_text="Python 3").wait_for(state="attached")
+        self.page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(state="attached")
         self.console_errors.clear()  # Notebook 7.6 has one of its own while it loads its settings.
 
     def cell(self, index):

@@ -1,0 +1,55 @@
+"""Take the README's picture: the quickstart in JupyterLab, run in Chromium up to the noise at its end.
+
+python tools/screenshot.py     writes docs/images/quickstart.png
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))
+
+from tests.browser.frontends import (  # noqa: E402  tests/ is found once the project's root is on the path
+    CHROMIUM_ARGUMENTS,
+    HOW_TO_GET_CHROMIUM,
+    NotebookPage,
+    Server,
+    find_chromium,
+)
+
+PICTURE = PROJECT / "docs" / "images" / "quickstart.png"
+CELLS = 4  # From the top: title, load, ask, a haiku.
+
+
+def main() -> None:
+    chromium = find_chromium() or sys.exit(f"error: Chromium is missing: {HOW_TO_GET_CHROMIUM}")
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        server = Server("lab", Path(folder)).wait()
+        try:
+            shutil.copy(PROJECT / "examples" / "quickstart.ipynb", server.root)
+            browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
+            notebook = NotebookPage(browser.new_page(viewport={"width": 920, "height": 640}), server)
+            notebook.open("quickstart.ipynb")
+            notebook.page.keyboard.press("Control+b")  # Hides the list of files.
+            notebook.menu("Kernel", "Restart Kernel and Clear Outputs of All Cells…")
+            notebook.page.get_by_role("button", name="Confirm Kernel Restart").click()
+            for index in range(CELLS):
+                if "jp-CodeCell" in (notebook.cell(index).get_attribute("class") or ""):
+                    notebook.run(index)
+            notebook.cell(0).scroll_into_view_if_needed()
+            PICTURE.parent.mkdir(parents=True, exist_ok=True)
+            notebook.page.screenshot(path=PICTURE)
+            browser.close()
+        finally:
+            server.close()
+    print(PICTURE.relative_to(PROJECT))
+
+
+if __name__ == "__main__":
+    main()

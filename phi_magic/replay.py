@@ -1,0 +1,248 @@
+"""Running an answer again from what was recorded of it, and saying whether the text is the same.
+
+A record is what :meth:`phi_magic.reply.Reply.to_dict` tells: the prompt as it was sent, the conversation before it,
+every setting, the seed, the model with its file's hash, and the plan that it ran by. A notebook carries it in each
+output's metadata, and the text beside it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from .engine.plan import Plan, choose
+from .errors import PhiError
+from .gguf import read_header, show_path
+from .models import file_sha256, resolve
+from .phi import ANSWER_TRAITS, Phi
+from .rendering import to_text
+from .reply import Reply
+from .table import Table
+
+_AROUND = 30  # characters shown on each side of the first difference
+#: What of a plan an answer's bits depend on. Threads, and how the file is read, the machine at hand chooses.
+_BITS = {field.name for field in fields(Plan)} - {"n_threads", "mmap"}
+_CACHE_TYPES = {"f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"}
+_SETTINGS = {*ANSWER_TRAITS, "n_ctx"}
+_EXTRAS = {"raw", "begin"}
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """An answer that was recorded: where it stands, what it was made with, and its text.
+
+    ``exact`` is false for the text of a notebook's output, in which control characters were made visible.
+    """
+
+    where: str
+    record: Mapping[str, Any]
+    text: str
+    exact: bool = True
+
+    @classmethod
+    def of(cls, reply: Reply, where: str) -> Recorded:
+        return cls(where, reply.to_dict(), reply.text)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of running an answer again.
+
+    ``notes`` name what is not as it was: another file of the model, another version, another machine's plan.
+    """
+
+    where: str
+    reply: Reply | None = None  #: the new answer; None where there could be none
+    difference: str = ""  #: the first one, both sides shown
+    failure: str = ""  #: why it could not be run again
+    notes: tuple[str, ...] = ()
+
+    @property
+    def same(self) -> bool:
+        return not self.difference and not self.failure
+
+    @property
+    def verdict(self) -> str:
+        return self.failure or self.difference or "same"
+
+    def __str__(self) -> str:
+        return "\n  ".join([f"{self.where}: {self.verdict}", *self.notes])
+
+
+def replay(phi: Phi, recorded: Recorded, *, on_status: Callable[[str], None] = lambda _: None) -> Outcome:
+    """Run a recorded answer again, and compare.
+
+    Args:
+        phi: says how many threads to use and how long to keep the model; all else is in the record.
+        on_status: told in a few words what is going on until the first token is there.
+    """
+    notes: list[str] = []
+    last = phi.last
+    try:
+        record = _checked(recorded.record)
+        notes += _changes(record)
+        plan, note = _plan(phi, record)
+        notes += [note] * bool(note)
+        reply = _answer(phi, record, plan, on_status)
+    except PhiError as error:
+        return Outcome(recorded.where, failure=f"cannot be run again: {error}", notes=tuple(notes))
+    finally:
+        phi.last = last  # what was asked for last, not what was asked for again
+    shown = reply.text if recorded.exact else to_text(reply.text)
+    return Outcome(recorded.where, reply, difference=difference(recorded.text, shown), notes=tuple(notes))
+
+
+def summary(outcomes: Sequence[Outcome], expected: int, status: str = "") -> Table:
+    """What came of each, and below how many of the ``expected`` ones are the same."""
+    rows = [[outcome.where, outcome.verdict, "\n".join(outcome.notes)] for outcome in outcomes]
+    notes = any(outcome.notes for outcome in outcomes)
+    headers = ["answer", "text", "what is not as it was"]
+    width = 3 if notes else 2
+    return Table(
+        headers[:width], [row[:width] for row in rows], tally(outcomes, expected) + f" · {status}" * bool(status)
+    )
+
+
+def tally(outcomes: Sequence[Outcome], expected: int) -> str:
+    """One line: how many of how many are the same."""
+    same, failed = sum(outcome.same for outcome in outcomes), sum(bool(outcome.failure) for outcome in outcomes)
+    counts = {
+        "the same": same,
+        "different": len(outcomes) - same - failed,
+        "not run again": expected - len(outcomes) + failed,
+    }
+    told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    return f"{expected} answer{'s' * (expected != 1)}: {told}"
+
+
+def difference(before: str, now: str) -> str:
+    """Where two texts begin to differ, with some of both; empty where they do not."""
+    if before == now:
+        return ""
+    at = next((at for at, (a, b) in enumerate(zip(before, now)) if a != b), min(len(before), len(now)))  # noqa: B905
+    start = max(0, at - _AROUND)
+    sides = (text[start : at + _AROUND] for text in (before, now))
+    was, is_now = (f"{'…' * (start > 0)}{side}"[: 2 * _AROUND + 1] for side in sides)
+    return f"differs from character {at + 1} on: was {was!r}, is {is_now!r}"
+
+
+def recorded_in(path: Path) -> list[Recorded]:
+    """Every answer that a saved notebook records, in its order.
+
+    Raises:
+        PhiError: the file is no notebook of format 4, or no answer is recorded in it.
+    """
+    try:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        cells = notebook["cells"]
+        found = [answer for number, cell in enumerate(cells, 1) for answer in _in_cell(cell, f"cell {number}")]
+    except OSError as error:
+        raise PhiError(f"{show_path(path)}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise PhiError(f"{show_path(path)}: is no notebook that Jupyter saved (format 4)") from error
+    if not found:
+        raise PhiError(f"{show_path(path)}: no answer is recorded in it; run it, and save it with its outputs")
+    return found
+
+
+def _in_cell(cell: Mapping[str, Any], where: str) -> Iterator[Recorded]:
+    found = []
+    for output in cell.get("outputs", []):
+        record = output.get("metadata", {}).get("phi_magic")
+        if isinstance(record, Mapping) and "replies" in record:  # a sweep: many answers in one output
+            found += [(reply, str(reply.get("text", "")), True) for reply in record["replies"]]
+        elif isinstance(record, Mapping):
+            plain = output.get("data", {}).get("text/plain", "")
+            found.append((record, "".join(plain), False))
+    for number, (record, text, exact) in enumerate(found, 1):
+        yield Recorded(f"{where}, answer {number}" if len(found) > 1 else where, record, text, exact)
+
+
+def _answer(phi: Phi, record: Mapping[str, Any], plan: Plan, on_status: Callable[[str], None]) -> Reply:
+    params = record["params"]
+    options = {name: params[name] for name in _SETTINGS if name in params}
+    if record["finish_reason"] == "interrupted":  # as far as it came
+        options["max_tokens"] = record["usage"]["completion_tokens"]
+    stream = phi.stream(
+        [*record["messages"], {"role": "user", "content": record["prompt"]}],
+        model=record["model"],
+        seed=record["seed"],
+        raw=params.get("raw", False),
+        begin=params.get("begin", ()),
+        plan=plan,
+        on_status=on_status,
+        **options,
+    )
+    for _ in stream:
+        pass
+    return stream.reply
+
+
+def _checked(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of which everything that is needed is there and of its type; a notebook may say anything.
+
+    Raises:
+        PhiError: it is not.
+    """
+    checked = {"messages": [], "engine": {}, "usage": {}, "finish_reason": "", **record}
+    types = {"prompt": str, "model": str, "params": dict, "seed": int, "messages": list, "engine": dict, "usage": dict}
+    for name, kind in types.items():
+        if not isinstance(checked.get(name), kind):
+            raise PhiError(f"its record is not one of an answer: {name} is {str(checked.get(name, 'missing'))[:60]}")
+    for message in checked["messages"]:
+        if not (isinstance(message, dict) and all(isinstance(message.get(key), str) for key in ("role", "content"))):
+            raise PhiError("its record is not one of an answer: a message lacks its role or its content")
+    params = checked["params"]
+    begin = params.get("begin", [])
+    if not isinstance(begin, list) or not all(isinstance(token, int) for token in begin):
+        raise PhiError("its record is not one of an answer: begin is no list of token ids")
+    if new := sorted(set(params) - _SETTINGS - _EXTRAS):
+        raise PhiError(f"its record tells of {', '.join(new)}, which this version does not know")
+    if checked["finish_reason"] == "interrupted" and not checked["usage"].get("completion_tokens"):
+        raise PhiError("it was interrupted before its first token")
+    return checked
+
+
+def _changes(record: Mapping[str, Any]) -> Iterator[str]:
+    """What is not as it was, each in one line.
+
+    Raises:
+        PhiError: the model is not on this machine.
+    """
+    from importlib.metadata import version
+
+    if (ours := version("phi_magic")) != (theirs := record.get("version")):
+        yield f"recorded by phi_magic {theirs or 'of an unknown version'}; this is {ours}"
+    if missing := sorted((_SETTINGS | _EXTRAS) - set(record["params"])):
+        yield f"the record does not tell {', '.join(missing)}; as set here"
+    file = resolve(record["model"], download=False)
+    was = record.get("model_sha256")
+    now = file.sha256 or file_sha256(file.path)
+    if not was:
+        yield "the record does not tell which file the model was"
+    elif was != now:
+        yield f"the file of {record['model']} has changed: SHA-256 was {str(was)[:12]}…, is {now[:12]}…"
+
+
+def _plan(phi: Phi, record: Mapping[str, Any]) -> tuple[Plan, str]:
+    """The recorded plan, on as many threads as suit this machine; and how it is not this machine's own.
+
+    Raises:
+        PhiError: no such plan can be.
+    """
+    header = read_header(resolve(record["model"], download=False).path)
+    ours = choose(header, n_threads=phi.n_threads, n_gpu_layers=phi.n_gpu_layers)
+    theirs = {name: record["engine"].get(name, value) for name, value in asdict(ours).items() if name in _BITS}
+    for name, value in theirs.items():
+        known = value in _CACHE_TYPES if name.endswith("_type") else type(value) is type(getattr(ours, name))
+        if not known:
+            raise PhiError(f"its record is not one of an answer: the engine's {name} is {value!r:.40}")
+    other = [
+        f"{name} {value!r}, here {getattr(ours, name)!r}"
+        for name, value in theirs.items()
+        if value != getattr(ours, name)
+    ]
+    return replace(ours, **theirs), f"made by another plan than this machine's: {'; '.join(other)}" if other else ""

@@ -1,0 +1,63 @@
+"""A table of texts, for a page and for a terminal."""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .rendering import to_text
+
+_STYLE = "text-align: left; vertical-align: top; white-space: pre-wrap; overflow-wrap: anywhere; padding: 0.3em 0.8em"
+_WIDEST = 60  # characters of a column of text
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of texts below their headers. Whatever the texts are, nothing in them acts; see :mod:`.rendering`."""
+
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
+
+    def bundle(self) -> dict[str, str]:
+        """Display data: HTML and plain text."""
+        return {"text/html": self.to_html(), "text/plain": self.to_plain()}
+
+    def to_html(self) -> str:
+        head = "".join(f'<th style="{_STYLE}">{_escaped(text)}</th>' for text in self.headers)
+        rows = (
+            "<tr>" + "".join(f'<td style="{_STYLE}">{_escaped(text)}</td>' for text in row) + "</tr>"
+            for row in self.rows
+        )
+        caption = f'<div style="opacity: 0.65; font-size: 0.9em">{_escaped(self.caption)}</div>' if self.caption else ""
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>{caption}"
+
+    def to_plain(self) -> str:
+        """Columns as wide as their texts, which are wrapped; the headers underlined."""
+        grid = [[_wrapped(text) for text in row] for row in (self.headers, *self.rows)]
+        widths = [max(len(line) for row in grid for line in row[column]) for column in range(len(self.headers))]
+        shown = [_lines(row, widths) for row in grid]
+        rule = "  ".join("─" * width for width in widths)
+        # Where a text takes several lines, an empty one keeps the rows apart.
+        apart = "\n\n" if any("\n" in row for row in shown[1:]) else "\n"
+        return "\n".join([shown[0], rule, apart.join(shown[1:]), *([self.caption] if self.caption else [])])
+
+
+def _escaped(text: str) -> str:
+    return html.escape(to_text(text))
+
+
+def _wrapped(text: str) -> list[str]:
+    lines = to_text(text).expandtabs(4).split("\n")
+    return [part for line in lines for part in textwrap.wrap(line, _WIDEST, replace_whitespace=False) or [""]]
+
+
+def _lines(row: Sequence[list[str]], widths: Sequence[int]) -> str:
+    height = max(map(len, row))
+    padded = [cell + [""] * (height - len(cell)) for cell in row]
+    return "\n".join(
+        "  ".join(cell[at].ljust(width) for cell, width in zip(padded, widths, strict=True)).rstrip()
+        for at in range(height)
+    )

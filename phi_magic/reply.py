@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypedDict
 
@@ -85,6 +86,24 @@ class Reply:
         if not self.messages:
             del plain["messages"], plain["left_out"]
         return {**plain, "version": version("phi_magic")}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Reply:
+        """What :meth:`to_dict` gave, less the tokens; what else is in it is passed over.
+
+        Raises:
+            TypeError, KeyError: something is missing, or is of another type.
+        """
+        kinds = {"prompt": str, "model": str, "params": dict, "seed": int, "text": str, "finish_reason": str}
+        for name, kind in kinds.items():
+            if not isinstance(plain[name], kind):
+                raise TypeError(f"{name} must be {kind.__name__}")
+        known = {item.name for item in fields(cls)} - {"tokens", "usage", "timings"}
+        return cls(
+            **{name: value for name, value in plain.items() if name in known},
+            usage=Usage(**plain["usage"]),
+            timings=Timings(**plain["timings"]),
+        )
 
     def stats(self) -> str:
         """One line: tokens, tokens per second, seconds to the first token, seed, finish."""

@@ -226,6 +226,8 @@ def _hub() -> Any:
         os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
         try:
             importlib.import_module("huggingface_hub.constants")
+        except ValueError as error:  # what it reads from the environment
+            raise PhiError(f"huggingface_hub: {error}; check HF_ENDPOINT and the other HF_ variables") from error
         finally:
             if before is None:
                 del os.environ["HF_HUB_DISABLE_TELEMETRY"]

@@ -1,0 +1,174 @@
+"""An answer's tokens, each shaded by its probability: as HTML that needs no script, and as text.
+
+What a page's sanitizer may take away (GitHub's takes styles, JupyterLab's takes ``<style>``) is never the only bearer
+of a fact: the numbers are text, and the alternatives stand in a title and again in a table.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+from html import escape
+
+from .reply import Alternative, Token
+
+#: How many alternatives ``-f tokens`` asks for, unless told otherwise.
+ALTERNATIVES = 5
+
+_PICTURES = {" ": "␣", "\n": "↵", "\t": "⇥"}
+_CONTROL = re.compile(r"<\|.+\|>|</?s>|<unk>")
+_BYTES = re.compile(r"(\\x[0-9a-f]{2})+")
+
+# One hue, told apart by its depth alone, and half transparent: it reads on white and on black, and to every eye.
+_HUE = "213, 94, 0"
+_DEEPEST, _DEEPEST_BITS = 0.6, 8.0
+
+STYLE = """
+.phi-tokens-text { line-height: 2.5; }
+.phi-tokens ruby { ruby-position: under; border-radius: 3px; padding: 2px 1px; margin: 0 1px; position: relative; }
+.phi-tokens rt { font-size: 0.68em; line-height: 1; opacity: 0.85; font-variant-numeric: tabular-nums; }
+.phi-tokens ruby:focus { outline: 2px solid currentColor; outline-offset: 1px; }
+.phi-tokens ruby:focus::after {
+  content: attr(title); white-space: pre; position: absolute; left: 0; top: 100%; z-index: 10; padding: 6px 8px;
+  font: 12px/1.5 var(--jp-code-font-family, monospace); border: 1px solid currentColor; border-radius: 3px;
+  background: var(--jp-layout-color1, Canvas); color: var(--jp-content-font-color1, CanvasText);
+}
+.phi-tokens-table { overflow-x: auto; }
+"""
+
+
+def shown(text: str) -> str:
+    """A token's text with what would not be seen made visible: a space is ``␣``, a newline ``↵``, others their number."""
+    return "".join(_character(at, character) for at, character in enumerate(text))
+
+
+def _character(at: int, character: str) -> str:
+    category = unicodedata.category(character)
+    if character in _PICTURES:
+        return _PICTURES[character]
+    if category[0] in "CZ":
+        return f"⟨U+{ord(character):04X}⟩"
+    return "◌" + character if category[0] == "M" and not at else character
+
+
+def kind(text: str) -> str:
+    """What a token is other than text: ``control token``, ``bytes of a split character``, or nothing."""
+    if _CONTROL.fullmatch(text):
+        return "control token"
+    return "bytes of a split character" if _BYTES.fullmatch(text) else ""
+
+
+def chance(logprob: float) -> float:
+    """The model's own probability."""
+    return math.exp(min(logprob, 0.0))
+
+
+def bits(logprob: float) -> float:
+    """Surprise: how many bits the token told that the model did not foresee."""
+    return max(0.0, -logprob / math.log(2))
+
+
+def percent(probability: float) -> str:
+    """A probability in percent, as short as it stays honest: 97, 8.3, 0.02, <0.01; 0 is what cannot be."""
+    value = 100 * probability
+    if not value:
+        return "0"
+    if value < 0.01:
+        return "<0.01"
+    digits = 0 if value >= 9.95 else 1 if value >= 0.995 else 2
+    return f"{value:.{digits}f}"
+
+
+def shade(logprob: float) -> str:
+    """The background of a token: clear where it was certain, the deeper the more it surprised."""
+    return f"rgba({_HUE}, {_DEEPEST * min(1.0, bits(logprob) / _DEEPEST_BITS):.2f})"
+
+
+def to_text(tokens: Sequence[Token]) -> str:
+    """The tokens with the model's own probability of each in percent: ``Puck⟨41⟩␣glides⟨90⟩``."""
+    return "".join(
+        f"{shown(token.text)}⟨{percent(chance(token.logprob))}⟩" + "\n" * ("\n" in token.text) for token in tokens
+    )
+
+
+def to_html(tokens: Sequence[Token], *, whole: bool = True) -> str:
+    """The tokens as text shaded by surprise, with a number each, the alternatives in titles and in a table.
+
+    Args:
+        tokens: of a :class:`~phi_magic.reply.Reply`; alternatives are there where ``top_logprobs`` asked for them.
+        whole: false while the answer grows: the table is left out.
+    """
+    text = "".join(map(_token, tokens))
+    legend = (
+        "The number below a token is the model's own probability of it in percent; the deeper its shade, the more it "
+        "surprised. Hover over a token, or move to it with Tab, for "
+    ) + (
+        "what else could have stood there."
+        if any(token.top for token in tokens)
+        else "its rank. What else could have stood there is kept when asked for: --top-logprobs 5."
+    )
+    table = _table(tokens) if whole and tokens else ""
+    return (
+        f'<div class="phi-tokens"><style>{STYLE}</style>'
+        f'<p class="phi-tokens-text" dir="auto">{text}</p><p><small>{legend}</small></p>{table}</div>'
+    )
+
+
+def describe(token: Token) -> str:
+    """All there is to say of a token and its alternatives, in lines."""
+    what = kind(token.text)
+    lines = [
+        f"{shown(token.text)}  {percent(chance(token.logprob))} %"
+        + (f" ({what})" if what else "")
+        + f"\nafter truncation {_after(token)} · rank {token.rank} · surprise {bits(token.logprob):.2f} bits"
+    ]
+    for place, other in enumerate(token.top, 1):
+        mark = "▸" if other.id == token.id else " "
+        lines.append(f"{mark}{place}. {shown(other.text)}  {percent(chance(other.logprob))} % → {_after(other)}")
+    return "\n".join(lines)
+
+
+def _after(token: Alternative) -> str:
+    return f"{percent(token.probability)} %" if token.probability else "cut"
+
+
+def _token(token: Token) -> str:
+    number = percent(chance(token.logprob))
+    inner = f"<bdi>{_named(token.text)}</bdi>"
+    return (
+        f'<ruby tabindex="0" title="{escape(describe(token))}" style="background-color: {shade(token.logprob)}">'
+        f"{inner}<rp>⟨</rp><rt>{number}</rt><rp>⟩</rp></ruby>" + "<br>" * ("\n" in token.text)
+    )
+
+
+def _named(text: str) -> str:
+    """What a token is called on the screen; what is no text of the answer stands out from it."""
+    name = _inert(shown(text))
+    return f"<i>{name}</i>" if kind(text) else name
+
+
+def _inert(text: str) -> str:
+    # A typesetter of formulas looks for its delimiters within one element: alone in their own they begin nothing.
+    return re.sub(r"[$\\]", r"<span>\g<0></span>", escape(text))
+
+
+def _table(tokens: Sequence[Token]) -> str:
+    rows = "".join(
+        f'<tr><td align="right">{number}</td><td>{_named(token.text)}</td>'
+        f'<td align="right">{percent(chance(token.logprob))}</td><td align="right">{percent(token.probability)}</td>'
+        f'<td align="right">{token.rank}</td><td align="right">{bits(token.logprob):.2f}</td>'
+        f'<td align="left">{" · ".join(map(_alternative, token.top))}</td></tr>'
+        for number, token in enumerate(tokens, 1)
+    )
+    heads = ("", "token", "%", "% after truncation", "rank", "surprise, bits", "likeliest: % → after truncation")
+    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
+    return (
+        f"<details><summary>The {len(tokens)} tokens as a table</summary>"
+        f'<div class="phi-tokens-table"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></details>'
+    )
+
+
+def _alternative(other: Alternative) -> str:
+    return f"{_named(other.text)} {percent(chance(other.logprob))} → {percent(other.probability) if other.probability else 'cut'}"

@@ -1,0 +1,129 @@
+"""An answer's tokens as HTML and as text."""
+
+from __future__ import annotations
+
+import math
+from html.parser import HTMLParser
+
+import pytest
+
+from phi_magic.reply import Alternative, Token
+from phi_magic.token_view import kind, percent, shade, shown, to_html, to_text
+
+
+def token(text, probability=0.5, after=0.6, rank=1, top=()):
+    return Token(7, text, math.log(probability), after, rank, top)
+
+
+class Tags(HTMLParser):
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.text = [], ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        (" ice", "␣ice"),
+        ("\n", "↵"),
+        ("a\tb", "a⇥b"),
+        ("\u200b", "⟨U+200B⟩"),
+        ("\u202e", "⟨U+202E⟩"),
+        ("\xa0", "⟨U+00A0⟩"),
+        ("\u0301", "◌\u0301"),
+        ("\\xe2", "\\xe2"),
+        ("<|end|>", "<|end|>"),
+        ("日本", "日本"),
+    ],
+)
+def test_what_would_not_be_seen_is_shown_for_what_it_is(text, seen):
+    assert shown(text) == seen
+
+
+def test_bytes_and_control_tokens_are_named():
+    assert kind("\\xe2\\x82") == "bytes of a split character"
+    assert kind("<|end|>") == kind("<s>") == "control token"
+    assert kind(" ice") == kind("<b>") == kind("\\x") == ""
+    assert "control token" in to_html([token("<|end|>")])
+
+
+@pytest.mark.parametrize(
+    ("probability", "text"),
+    [(1, "100"), (0.97, "97"), (0.0834, "8.3"), (0.0002, "0.02"), (0.00001, "<0.01"), (0, "0"), (0.0995, "10")],
+)
+def test_a_probability_in_percent_stays_short_and_honest(probability, text):
+    assert percent(probability) == text
+
+
+def test_the_shade_is_deeper_the_less_likely_the_token_was_and_has_one_hue():
+    depths = [float(shade(math.log(p)).split()[-1].rstrip(")")) for p in (1, 0.5, 0.1, 0.01, 1e-9)]
+    assert depths == sorted(depths)
+    assert depths[0] == 0
+    assert depths[-1] < 0.7  # the text on it must stay readable, black or white
+    assert len({shade(math.log(p)).rpartition(",")[0] for p in (1, 0.5, 0.01)}) == 1
+
+
+def test_the_numbers_are_text_in_both_forms():
+    tokens = [token("Puck", 0.41), token(" glides", 0.9), token("\n", 1.0), token("the", 0.083)]
+    assert to_text(tokens) == "Puck⟨41⟩␣glides⟨90⟩↵⟨100⟩\nthe⟨8.3⟩"
+    seen = Tags(to_html(tokens)).text
+    for number in ("41", "90", "100", "8.3"):
+        assert f"⟨{number}⟩" in seen
+
+
+def test_a_token_tells_its_rank_surprise_and_alternatives_on_hover_and_in_the_table():
+    top = (
+        Alternative(1, " cold", math.log(0.5), 0.7),
+        Alternative(7, " ice", math.log(0.25), 0.3),
+        Alternative(2, "<|end|>", math.log(0.01), 0),
+    )
+    page = Tags(to_html([token(" ice", 0.25, 0.3, 2, top)]))
+    [title] = [attributes["title"] for tag, attributes in page.tags if tag == "ruby"]
+    assert "rank 2 · surprise 2.00 bits" in title
+    assert "1. ␣cold  50 % → 70 %" in title
+    assert "▸2. ␣ice  25 % → 30 %" in title
+    assert "3. <|end|>  1.0 % → cut" in title
+    assert "␣cold 50 → 70" in page.text
+    assert "<|end|> 1.0 → cut" in page.text
+
+
+def test_every_token_can_be_reached_with_the_keyboard():
+    page = Tags(to_html([token("a"), token("b")]))
+    assert [attributes["tabindex"] for tag, attributes in page.tags if tag == "ruby"] == ["0", "0"]
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "<script>alert(1)</script>",
+        "<img src=http://203.0.113.1/a onerror=alert(1)>",
+        '" onfocus="alert(1)',
+        "</style><b>",
+        "$x$",
+        "\\(x\\)",
+    ],
+)
+def test_a_token_is_text_whatever_it_says(hostile):
+    plain = {tag for tag, _ in Tags(to_html([token("a", top=(Alternative(1, "b", -1, 0.1),))])).tags}
+    top = (Alternative(1, hostile, -1.0, 0.1),)
+    page = Tags(to_html([token(hostile, top=top)]))
+    assert {tag for tag, _ in page.tags} <= plain | {"span"}
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+    assert shown(hostile) in page.text
+
+
+def test_without_alternatives_it_says_how_to_have_them():
+    assert "--top-logprobs" in to_html([token("a")])
+    assert "--top-logprobs" not in to_html([token("a", top=(Alternative(7, "a", -0.1, 0.6),))])
+
+
+def test_while_the_answer_grows_the_table_is_left_out():
+    assert "<table" not in to_html([token("a")], whole=False)
+    assert "<table" in to_html([token("a")])

@@ -178,6 +178,34 @@ class Phi(Configurable, Sampling):
         """Answer every prompt, in their order; options as in :meth:`__call__`."""
         return [self(prompt, **options) for prompt in prompts]
 
+    def load(self, *, on_status: Callable[[str], None] = lambda _: None, **options: Any) -> None:
+        """Load the model now rather than with the first question; may download it.
+
+        Args:
+            on_status: told in a few words how far it is.
+            options: any trait by its name, for this call.
+
+        Raises:
+            PhiError: the model cannot be had, or does not fit the memory.
+            KeyboardInterrupt: Ctrl-C.
+        """
+        from .engine.engine import shared
+        from .engine.plan import choose
+        from .interrupt import Interrupted, Stop
+        from .models import resolve
+
+        settings = self.settings(options)
+        stop = Stop()
+        try:
+            with stop.holding_interrupts(), shared.turn(stop=stop, keep_alive=settings["keep_alive"]):
+                with stop.letting_interrupts():
+                    file = resolve(settings["model"])
+                header = shared.inspect(file.path)
+                plan = choose(header, n_threads=settings["n_threads"], n_gpu_layers=settings["n_gpu_layers"])
+                shared.load(header, plan, stop=stop, on_progress=lambda done: on_status(f"loading: {done:.0%}"))
+        except Interrupted:
+            raise KeyboardInterrupt from None
+
     def unload(self) -> None:
         """Free the model, once the answer that is being written is whole."""
         from .engine.engine import shared

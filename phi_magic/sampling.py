@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from traitlets import Float, HasTraits, Int, TraitError
@@ -111,6 +112,29 @@ def distribution(logits: ArrayLike, generated: Sequence[int] = (), **params: Any
     Source: candle-transformers ``generation::LogitsProcessor`` and ``utils::apply_repeat_penalty``; top-p is Holtzman
     et al. 2020, min-p Nguyen et al. 2024.
     """
+    return stages(logits, generated, **params).kept
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The probabilities on their way from the logits to the draw; each of shape ``(n_vocab,)``, float64, summing to 1.
+
+    ``cut`` names for each cut token the knob that cut it: an index into :data:`CUTTING`, and -1 for the kept ones.
+    """
+
+    raw: NDArray[np.float64]  #: of the logits as they are
+    penalised: NDArray[np.float64]  #: after the repeat penalty
+    tempered: NDArray[np.float64]  #: and the temperature
+    kept: NDArray[np.float64]  #: and top-p, top-k and min-p: what the token is drawn from
+    cut: NDArray[np.int8]
+
+
+#: What can cut a token, in the order in which it does.
+CUTTING = ("temperature", "top_p", "top_k", "min_p")
+
+
+def stages(logits: ArrayLike, generated: Sequence[int] = (), **params: Any) -> Stages:
+    """Every stage of :func:`distribution`, which says more; arguments and errors are the same."""
     import numpy as np
 
     unknown = sorted(set(params) - set(Sampling.class_trait_names()))
@@ -130,27 +154,41 @@ def distribution(logits: ArrayLike, generated: Sequence[int] = (), **params: Any
     if len(recent) and not (0 <= recent[0] and recent[-1] < len(scores)):
         raise PhiError(f"generated holds token ids outside of the vocabulary of {len(scores)}")
 
+    raw = _softmax(scores)
     at = scores[recent]
     scores[recent] = np.where(at >= 0, at / knobs.repeat_penalty, at * knobs.repeat_penalty)
+    penalised = _softmax(scores)
+    cut = np.full(len(scores), -1, dtype=np.int8)
     if knobs.greedy:
-        chosen = np.zeros(len(scores))
-        chosen[int(scores.argmax())] = 1.0
-        return chosen
+        chosen = int(scores.argmax())
+        cut[:] = CUTTING.index("temperature")
+        cut[chosen] = -1
+        p = np.zeros(len(scores))
+        p[chosen] = 1.0
+        return Stages(raw, penalised, p, p, cut)
 
-    p = np.exp((scores - scores.max()) / knobs.temperature)
-    p /= p.sum()
+    p = _softmax(scores, knobs.temperature)
     order = np.argsort(-p, kind="stable")
-    kept = np.ones(len(p), dtype=bool)
+
+    def cuts(knob: str, tokens: NDArray[Any]) -> None:
+        cut[tokens[cut[tokens] == -1]] = CUTTING.index(knob)
+
     if 0 < knobs.top_p < 1:
         before = np.cumsum(p[order]) - p[order]
-        kept[order] = before < knobs.top_p
-        kept[order[0]] = True
+        cuts("top_p", order[1:][before[1:] >= knobs.top_p])
     if knobs.top_k:
-        kept[order[knobs.top_k :]] = False
-    kept &= p >= knobs.min_p * p[order[0]]
-    p[~kept] = 0.0
-    result: NDArray[np.float64] = p / p.sum()
-    return result
+        cuts("top_k", order[knobs.top_k :])
+    cuts("min_p", np.flatnonzero(p < knobs.min_p * p[order[0]]))
+    kept = np.where(cut == -1, p, 0.0)
+    return Stages(raw, penalised, p, kept / kept.sum(), cut)
+
+
+def _softmax(scores: NDArray[np.float64], temperature: float = 1.0) -> NDArray[np.float64]:
+    import numpy as np
+
+    weights = np.exp((scores - scores.max()) / temperature)
+    p: NDArray[np.float64] = weights / weights.sum()
+    return p
 
 
 _NAMES = sorted(Sampling.class_trait_names())

@@ -12,7 +12,7 @@ from scipy.stats import chisquare
 
 from phi_magic import PhiError, distribution
 from phi_magic.engine.sampler import Sampler
-from phi_magic.sampling import Sampling
+from phi_magic.sampling import CUTTING, Sampling, stages
 
 CANDLE = json.loads((Path(__file__).parent / "data" / "candle_sampling.json").read_text())
 LOGITS = np.array(CANDLE["logits"], dtype=np.float32)
@@ -119,3 +119,31 @@ def test_logits_are_left_as_they_were():
 def test_wrong_arguments_are_refused_by_name(arguments, options, says):
     with pytest.raises(PhiError, match=says):
         distribution(*arguments, **options)
+
+
+class TestStages:
+    LOGITS = (4.0, 3.0, 2.0, 1.0, 0.0, -1.0)
+
+    def test_each_stage_is_a_distribution_and_the_last_is_what_is_drawn_from(self):
+        knobs = {"temperature": 1.5, "top_p": 0.9, "top_k": 3, "min_p": 0.2, "repeat_penalty": 1.3}
+        seen = stages(self.LOGITS, [0, 3], **knobs)
+        for p in (seen.raw, seen.penalised, seen.tempered, seen.kept):
+            assert p.sum() == pytest.approx(1)
+        assert (seen.kept == distribution(self.LOGITS, [0, 3], **knobs)).all()
+        assert ((seen.kept == 0) == (seen.cut >= 0)).all()
+
+    def test_the_penalty_shows_in_its_stage_and_the_temperature_in_its_own(self):
+        seen = stages(self.LOGITS, [0], temperature=2, top_p=1, repeat_penalty=2)
+        assert seen.raw.argmax() == 0
+        assert seen.penalised.argmax() == 1
+        assert seen.tempered.max() < seen.penalised.max()
+
+    def test_a_cut_token_names_the_first_knob_that_cut_it(self):
+        seen = stages(self.LOGITS, temperature=1, top_p=0.95, top_k=2, min_p=0.5, repeat_penalty=1)
+        named = [CUTTING[cut] if cut >= 0 else "" for cut in seen.cut]
+        assert named == ["", "min_p", "top_k", "top_p", "top_p", "top_p"]
+
+    def test_greedy_leaves_one_and_says_that_the_temperature_did_it(self):
+        seen = stages(self.LOGITS, temperature=0)
+        assert seen.kept.tolist() == [1, 0, 0, 0, 0, 0]
+        assert {CUTTING[cut] for cut in seen.cut[1:]} == {"temperature"}

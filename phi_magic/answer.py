@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from typing import TypeVar
 
 from .engine.decode import Writer
 from .engine.engine import Engine
 from .engine.model import Model
 from .engine.plan import Plan
-from .errors import PhiError
+from .errors import PhiError, PromptTooLong
+from .extract import data
 from .gguf import Header
 from .identity import Identity
 from .interrupt import Interrupted, Stop
@@ -35,28 +37,31 @@ class Ask:
     stop_strings: list[str]
     n_ctx: int
     raw: bool = False
+    json: bool = False  #: the answer is to be parsed into ``Reply.data``
     begin: tuple[int, ...] = ()  #: token ids that the answer is made to begin with
     top_logprobs: int = 0
     keep_alive: float = -1
     identify: bool = True  #: whether the answer ends only when the model file's hash is known
 
 
-class Stream(Iterator[str]):
-    """An answer while it is written: iterate over it for the pieces of its text.
+Item = TypeVar("Item")
 
-    ``reply`` grows as it goes, and is whole when the iteration ends. :meth:`stop` may be called from any thread; Ctrl-C
-    ends the answer too, with what there is in ``reply``, and is then raised.
+
+class Running(Iterator[Item]):
+    """Something that the engine is doing, step by step, that Ctrl-C and other threads can end in good order.
+
+    A generator that does one step at a time stands behind it. An interrupt sets a flag that the engine looks at; when
+    the generator has put things in order and ended, ``KeyboardInterrupt`` is raised.
     """
 
-    def __init__(self, reply: Reply, pieces: Generator[str, None, None], stop: Stop) -> None:
-        self.reply = reply
+    def __init__(self, steps: Generator[Item, None, None], stop: Stop) -> None:
         self.stopping = stop
-        self._pieces = pieces
+        self._steps = steps
 
-    def __next__(self) -> str:
+    def __next__(self) -> Item:
         try:
             with self.stopping.holding_interrupts():
-                return next(self._pieces)
+                return next(self._steps)
         except StopIteration:
             if self.stopping.by_signal:
                 self.stopping.by_signal = False
@@ -64,12 +69,23 @@ class Stream(Iterator[str]):
             raise
 
     def stop(self) -> None:
-        """End the answer here; ``finish_reason`` becomes ``interrupted``."""
+        """End here, from any thread; ``finish_reason`` becomes ``interrupted``."""
         self.stopping.set()
 
     def close(self) -> None:
-        """Give the model back to whoever waits for it, though the answer is not at its end."""
-        self._pieces.close()
+        """Give the model back to whoever waits for it, though this is not at its end."""
+        self._steps.close()
+
+
+class Stream(Running[str]):
+    """An answer while it is written: iterate over it for the pieces of its text.
+
+    ``reply`` grows as it goes, and is whole when the iteration ends.
+    """
+
+    def __init__(self, reply: Reply, pieces: Generator[str, None, None], stop: Stop) -> None:
+        super().__init__(pieces, stop)
+        self.reply = reply
 
 
 def write(
@@ -92,32 +108,10 @@ def write(
     asked = clock()
     identity: Identity | None = None
     try:
-        with engine.turn(
-            stop=stop, keep_alive=ask.keep_alive, on_wait=lambda: on_status("waiting for another answer to end")
-        ):
-            with stop.letting_interrupts():
-                file = ask.find()
-            reply.model_sha256 = file.sha256
-            if ask.identify:
-                identity = Identity(file)
-            started = clock()
-            header = engine.inspect(file.path)
-            plan = ask.plan(header)
-            reply.engine = plan.to_dict()
-            model, context = engine.load(
-                header, plan, stop=stop, on_progress=_loading(on_status, reply.model, started, clock)
-            )
-            reply.timings.load = clock() - started
-            prompt = _prompt_tokens(model, ask)
-            if not all(0 <= token < model.n_vocab for token in ask.begin):
-                raise PhiError(f"begin holds token ids outside of the vocabulary of {model.n_vocab}")
-            ceiling = min(ask.n_ctx or model.n_ctx_train, model.n_ctx_train)
-            if len(prompt) >= ceiling:
-                raise PhiError(
-                    f"the prompt has {len(prompt)} tokens, the context {ceiling}: shorten the prompt"
-                    + (", or raise n_ctx" if ceiling < model.n_ctx_train else "")
-                )
-            limit = min(ask.max_tokens, ceiling - len(prompt))
+        with engine.turn(stop=stop, keep_alive=ask.keep_alive, on_wait=_waiting(on_status)):
+            identity = load(engine, ask, reply, stop, on_status=on_status, clock=clock)
+            model, context = engine.loaded
+            prompt, limit = prompt_tokens(model, ask, reply)
             engine.check_room(len(prompt) + limit)
             started = clock()
             reply.usage.prompt_tokens = len(prompt)
@@ -134,6 +128,9 @@ def write(
                         break
                     stop.check()
                     context.append(writer.token, stop=stop)
+        if ask.json:
+            with suppress(PhiError):  # the format says so, beside the answer
+                reply.data = data(reply.text)
         if identity:
             written = clock()
             identity.wait(stop)
@@ -144,6 +141,88 @@ def write(
         if identity:
             reply.model_sha256 = identity.sha256
         reply.timings.total = clock() - asked
+
+
+def load(
+    engine: Engine,
+    ask: Ask,
+    reply: Reply,
+    stop: Stop,
+    *,
+    on_status: Callable[[str], None] = lambda _: None,
+    clock: Clock = time.perf_counter,
+) -> Identity | None:
+    """Find the model's file and have the engine load it; records in the reply what was loaded, and how long it took.
+
+    Raises:
+        PhiError: the model cannot be had, or does not fit the memory.
+        Interrupted: ``stop`` was set.
+    """
+    with stop.letting_interrupts():
+        file = ask.find()
+    identity = Identity(file) if ask.identify else None
+    reply.model_sha256 = file.sha256
+    started = clock()
+    header = engine.inspect(file.path)
+    plan = ask.plan(header)
+    reply.engine = plan.to_dict()
+    engine.load(header, plan, stop=stop, on_progress=_loading(on_status, reply.model, started, clock))
+    reply.timings.load = clock() - started
+    return identity
+
+
+def prompt_tokens(model: Model, ask: Ask, reply: Reply, *, what: str = "the prompt") -> tuple[list[int], int]:
+    """What the model reads, and how many tokens the answer may have.
+
+    Of a conversation that is too long for the context the oldest turns are left out, and ``reply`` says how many.
+
+    Raises:
+        PhiError: the prompt leaves no room in the context.
+    """
+    if not all(0 <= token < model.n_vocab for token in ask.begin):
+        raise PhiError(f"begin holds token ids outside of the vocabulary of {model.n_vocab}")
+    ceiling = min(ask.n_ctx, model.n_ctx_train)
+    prompt, reply.left_out = _fitted(model, ask, ceiling)
+    if len(prompt) >= ceiling:
+        advice = "shorten the prompt" + (", or raise n_ctx" if ceiling < model.n_ctx_train else "")
+        raise PromptTooLong(what, len(prompt), ceiling, advice)
+    return prompt, min(ask.max_tokens, ceiling - len(prompt))
+
+
+def _fitted(model: Model, ask: Ask, ceiling: int) -> tuple[list[int], int]:
+    """The prompt's tokens, and how many of the oldest turns were left out to make them fit.
+
+    The answer must fit too; a quarter of the context is room enough for it. The system message and the question always
+    stay.
+    """
+    messages = ask.messages
+    system = messages[:1] if messages[0]["role"] == "system" else []
+    turns = [at for at, message in enumerate(messages) if message["role"] == "user"]
+    room = min(ask.max_tokens, ceiling // 4)
+
+    def without(count: int) -> list[int]:
+        return _tokens(model, [*system, *messages[turns[count] :]] if count else messages, raw=ask.raw)
+
+    tokens = without(0)
+    if len(tokens) + room <= ceiling or ask.raw or len(turns) < 2:
+        return tokens, 0
+    counts = range(1, len(turns) - 1)  # if none of these will do, all turns but the question are left out
+    count = 1 + bisect_left(counts, True, key=lambda count: len(without(count)) + room <= ceiling)
+    return without(count), count
+
+
+def _tokens(model: Model, messages: Sequence[Message], *, raw: bool) -> list[int]:
+    if raw:
+        rendered = Rendered("".join(message["content"] for message in messages))
+    else:
+        rendered = render(
+            messages,
+            template=model.chat_template,
+            controls=model.controls,
+            bos="" if model.bos is None else model.control_text(model.bos),
+            eos="" if model.eos is None else model.control_text(model.eos),
+        )
+    return model.tokenize(rendered.text, shield=rendered.shield)
 
 
 def writer_for(
@@ -163,18 +242,8 @@ def writer_for(
     )
 
 
-def _prompt_tokens(model: Model, ask: Ask) -> list[int]:
-    if ask.raw:
-        rendered = Rendered("".join(message["content"] for message in ask.messages))
-    else:
-        rendered = render(
-            ask.messages,
-            template=model.chat_template,
-            controls=model.controls,
-            bos="" if model.bos is None else model.control_text(model.bos),
-            eos="" if model.eos is None else model.control_text(model.eos),
-        )
-    return model.tokenize(rendered.text, shield=rendered.shield)
+def _waiting(on_status: Callable[[str], None]) -> Callable[[], None]:
+    return lambda: on_status("waiting for another answer to end")
 
 
 def _loading(on_status: Callable[[str], None], name: str, started: float, clock: Clock) -> Callable[[float], None]:

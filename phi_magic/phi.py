@@ -12,12 +12,15 @@ from traitlets import Bool, Enum, HasTraits, Int, List, TraitError, TraitType, U
 from traitlets.config import Configurable
 
 from .errors import PhiError
+from .formats import FORMS
 from .reply import Message, Reply
 from .sampling import Number, Sampling
 
 if TYPE_CHECKING:
-    from .answer import Stream
+    from .answer import Ask, Stream
+    from .conversation import Conversation
     from .engine.plan import Plan
+    from .mapping import StreamAll
 
 #: Seeds are 32 bits wide; llama.cpp takes the greatest of them for "draw one".
 SEED_MAX = 2**32 - 2
@@ -62,9 +65,10 @@ class Phi(Configurable, Sampling):
         config=True
     )
     format = Enum(
-        ["markdown", "text"],
+        list(FORMS),
         "markdown",
-        help="How a cell shows the answer.",
+        help="How a cell shows the answer: code is its code block alone, put into the next cell too, never run; json is "
+        "parsed, and Reply.data holds it; html is sanitised; math is one formula in LaTeX.",
     ).tag(config=True)
     n_ctx = Int(
         4096,
@@ -89,6 +93,9 @@ class Phi(Configurable, Sampling):
 
     #: The newest answer, whole or not.
     last: Reply | None = None
+
+    #: The replies of the newest :meth:`map`, whole or not.
+    mapped: Sequence[Reply] = ()
 
     @default("model")
     def _model_from_environment(self) -> str:
@@ -136,14 +143,83 @@ class Phi(Configurable, Sampling):
             identify: end only when the SHA-256 of the model's file is known, which a file outside of the hub's cache
                 takes a second for each GB for, the first time.
         """
+        from .answer import Stream, write
+        from .engine.engine import shared
+        from .interrupt import Stop
+
+        ask, reply = self._ask(
+            prompt, options, raw=raw, begin=begin, top_logprobs=top_logprobs, plan=plan, identify=identify
+        )
+        self.last = reply
+        stop = Stop()
+        return Stream(reply, write(shared, ask, reply, stop, on_status=on_status), stop)
+
+    def map(self, prompts: Iterable[str | Sequence[Message]], *, progress: bool = True, **options: Any) -> list[Reply]:
+        """Answer every prompt; the replies are in the prompts' order.
+
+        Their tokens are decoded together, which takes far less time than one after another. An answer is the same
+        whatever else is in the list, but not the one that a single call gives: ``Reply.engine["pass"]`` is ``wide``.
+        Without a seed each answer draws its own.
+
+        Args:
+            progress: show a bar.
+            options: as in :meth:`__call__`.
+
+        Raises:
+            PhiError: as in :meth:`__call__`; before any answer is begun.
+            KeyboardInterrupt: Ctrl-C; what there is by then is :attr:`mapped`.
+        """
+        questions = [(prompt, options) for prompt in prompts]
+        stream = self.stream_all(questions)
+        if not questions:
+            return []
+        from tqdm.auto import tqdm
+
+        done: set[int] = set()
+        with tqdm(total=len(questions), disable=not progress, unit="answer") as bar:
+            for index in stream:
+                if index not in done and stream.replies[index].timings.total:
+                    done.add(index)
+                    bar.update()
+        return stream.replies
+
+    def stream_all(
+        self,
+        questions: Iterable[tuple[str | Sequence[Message], Mapping[str, Any]]],
+        *,
+        on_status: Callable[[str], None] = lambda _: None,
+    ) -> StreamAll:
+        """Answer questions, each with its own options, together: iterate over what this returns for the numbers of the
+        replies that grew; its ``replies`` are :attr:`mapped` too.
+        """
+        from .engine.engine import shared
+        from .interrupt import Stop
+        from .mapping import StreamAll, write_all
+
+        pairs = [self._ask(prompt, options) for prompt, options in questions]
+        replies = self.mapped = [reply for _, reply in pairs]
+        stop = Stop()
+        numbers = write_all(shared, [ask for ask, _ in pairs], replies, stop, on_status=on_status)
+        return StreamAll(replies, numbers, stop)
+
+    def _ask(
+        self,
+        prompt: str | Sequence[Message],
+        options: Mapping[str, Any],
+        *,
+        raw: bool = False,
+        begin: Sequence[int] = (),
+        top_logprobs: int = 0,
+        plan: Plan | None = None,
+        identify: bool = True,
+    ) -> tuple[Ask, Reply]:
+        """The question as the engine takes it, and the reply that it will fill in."""
         settings = self.settings(options)
         messages = _messages(prompt, settings["system"], raw)
         system = messages[0]["content"] if messages[0]["role"] == "system" and not raw else ""
 
-        from .answer import Ask, Stream, write
-        from .engine.engine import shared
+        from .answer import Ask
         from .engine.plan import choose
-        from .interrupt import Stop
         from .models import resolve
 
         seed = settings["seed"] if settings["seed"] is not None else secrets.randbelow(SEED_MAX + 1)
@@ -165,18 +241,23 @@ class Phi(Configurable, Sampling):
             stop_strings=settings["stop"],
             n_ctx=settings["n_ctx"],
             raw=raw,
+            json=settings["format"] == "json",
             begin=tuple(begin),
             top_logprobs=top_logprobs,
             keep_alive=settings["keep_alive"],
             identify=identify,
         )
-        self.last = reply
-        stop = Stop()
-        return Stream(reply, write(shared, ask, reply, stop, on_status=on_status), stop)
+        return ask, reply
 
-    def map(self, prompts: Iterable[str], **options: Any) -> list[Reply]:
-        """Answer every prompt, in their order; options as in :meth:`__call__`."""
-        return [self(prompt, **options) for prompt in prompts]
+    def chat(self, name: str = "default") -> Conversation:
+        """The conversation of this name, begun or not, asked with these settings: ``phi.chat("trip")("Hello")``.
+
+        Raises:
+            PhiError: the name cannot be one.
+        """
+        from .conversation import Conversation
+
+        return Conversation(name, self.stream)
 
     def load(self, *, on_status: Callable[[str], None] = lambda _: None, **options: Any) -> None:
         """Load the model now rather than with the first question; may download it.

@@ -137,16 +137,10 @@ class Context:
         if room <= self.size:
             return
         size = -(-room // _GROWTH) * _GROWTH
-        params = C.llama_context_default_params()
+        params = context_params(self.plan, self._aborts)
         params.n_ctx = size
         params.n_batch = params.n_ubatch = min(size, SLICE_MAX)
         params.n_seq_max = 1
-        params.n_threads = params.n_threads_batch = self.plan.n_threads
-        params.flash_attn_type = int(self.plan.flash_attention)
-        params.type_k = getattr(C, f"GGML_TYPE_{self.plan.key_type.upper()}")
-        params.type_v = getattr(C, f"GGML_TYPE_{self.plan.value_type.upper()}")
-        params.abort_callback = self._aborts
-        params.no_perf = True
         forget_complaints()
         kept = self._saved()
         reusable, tokens = self.reusable, self.tokens[: self.reusable]
@@ -168,6 +162,18 @@ class Context:
         size = C.llama_state_seq_get_size(self._pointer, 0)
         data = (ctypes.c_uint8 * size)()
         return data if C.llama_state_seq_get_data(self._pointer, data, size, 0) == size else None
+
+
+def context_params(plan: Plan, aborts: Any) -> Any:
+    """llama.cpp's parameters of a context that follows a plan; ``aborts`` must outlive the context."""
+    params = C.llama_context_default_params()
+    params.n_threads = params.n_threads_batch = plan.n_threads
+    params.flash_attn_type = int(plan.flash_attention)
+    params.type_k = getattr(C, f"GGML_TYPE_{plan.key_type.upper()}")
+    params.type_v = getattr(C, f"GGML_TYPE_{plan.value_type.upper()}")
+    params.abort_callback = aborts
+    params.no_perf = True
+    return params
 
 
 def slices(count: int) -> list[int]:

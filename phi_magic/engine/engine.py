@@ -12,10 +12,14 @@ from ..errors import PhiError
 from ..gguf import Header, read_header
 from ..interrupt import Stop
 from ..memory import Need, available, foretell, refusal
+from .batch import WIDE, Batch
 from .context import SLICE_MAX, Context
 from .model import Model
 from .plan import Plan
 from .turn import Turn
+
+#: The most sequences in one pass: at 32 the weights' reading is shared well, and memory is still within reason.
+LANES = 32
 
 
 class Engine:
@@ -72,16 +76,16 @@ class Engine:
 
     def load(
         self, header: Header, plan: Plan, *, stop: Stop, on_progress: Callable[[float], None] = lambda _: None
-    ) -> tuple[Model, Context]:
-        """An inspected model, run after a plan; what was loaded already is used again, anything else is freed first.
+    ) -> None:
+        """Load an inspected model, to run after a plan; what was loaded already is used again, anything else is freed first.
 
         Raises:
             PhiError: the model does not fit the memory, or llama.cpp refuses it.
             Interrupted: ``stop`` was set.
         """
         key = (*self._inspected[0], plan)
-        if self.model and self.context and key == self._key:
-            return self.model, self.context
+        if key == self._key:
+            return
         self._free()
         _check(_need(header, plan, 0), 0, header)
         self.model = Model(
@@ -93,6 +97,12 @@ class Engine:
             on_progress=on_progress,
         )
         self.header, self.context, self._key = header, Context(self.model, plan), key
+
+    @property
+    def loaded(self) -> tuple[Model, Context]:
+        """The model and its context; there must be one."""
+        if not (self.model and self.context):
+            raise RuntimeError("no model is loaded")
         return self.model, self.context
 
     def check_room(self, room: int) -> None:
@@ -106,6 +116,25 @@ class Engine:
             # Weights in mapped pages still count as free, since the system could drop them; the rest does not.
             held = now.total - now.weights
             _check(_need(self.header, self.context.plan, room), held, self.header)
+
+    def batch(self, count: int, room: int) -> Batch:
+        """Lanes for ``count`` answers of the loaded model, each with room for so many tokens: as many as there is
+        memory for, ``LANES`` at most, and never fewer than a wide pass has.
+
+        Raises:
+            PhiError: not even those fit.
+        """
+        model, context = self.loaded
+        header = self.inspect(model.path)
+        lanes = min(LANES, max(WIDE, count))
+        while True:
+            try:
+                _check(_need(header, context.plan, room, sequences=lanes + 1), 0, header)
+                return Batch(model, context.plan, lanes=lanes, room=room)
+            except PhiError:
+                if lanes == WIDE:
+                    raise
+                lanes = max(WIDE, lanes // 2)
 
     def unload(self, stop: Stop | None = None) -> None:
         """Free the model, once nobody uses it."""
@@ -128,7 +157,7 @@ class Engine:
         self._key = ()
 
 
-def _need(header: Header, plan: Plan, n_ctx: int) -> Need:
+def _need(header: Header, plan: Plan, n_ctx: int, sequences: int = 1) -> Need:
     return foretell(
         header,
         n_ctx=n_ctx or SLICE_MAX,
@@ -136,6 +165,7 @@ def _need(header: Header, plan: Plan, n_ctx: int) -> Need:
         value_type=plan.value_type,
         repacked=plan.repack,
         flash_attention=plan.flash_attention,
+        sequences=sequences,
     )
 
 

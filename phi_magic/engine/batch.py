@@ -1,0 +1,141 @@
+"""Several sequences decoded in one pass: the weights are read once for all of them."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import PhiError
+from ..interrupt import Interrupted, Stop
+from .context import SLICE_MAX, context_params, slices
+from .llama import C, complaint, forget_complaints
+from .model import Model
+from .plan import Plan
+
+#: Passes of this many sequences and more are one class of kernels: a sequence has the same bits at every width from
+#: here up, whatever the others are. A pass with fewer is padded.
+WIDE = 8
+
+
+class Batch:
+    """Lanes, each the memory of one sequence, apart from the others; freed with :meth:`close`.
+
+    Args:
+        lanes: how many sequences there can be at once, at least ``WIDE``.
+        room: how many tokens each can hold.
+
+    Raises:
+        PhiError: llama.cpp could not make room for them.
+    """
+
+    def __init__(self, model: Model, plan: Plan, *, lanes: int, room: int) -> None:
+        self._model = model
+        self._stop = Stop()
+        self._aborts = C.ggml_abort_callback(lambda _: self._stop.requested)
+        self.lanes = max(lanes, WIDE)
+        self.lengths = [0] * self.lanes
+        params = context_params(plan, self._aborts)
+        # One lane more keeps a prefix that answers share. Each has cells of its own (not unified): one sequence's
+        # neighbours must not change its bits.
+        params.n_seq_max = self.lanes + 1
+        params.n_ctx = -(-room // 256) * 256 * (self.lanes + 1)
+        params.kv_unified = False
+        params.n_batch = params.n_ubatch = SLICE_MAX
+        self._prefix: list[int] = []
+        forget_complaints()
+        self._pointer = C.llama_init_from_model(model.pointer, params)
+        if not self._pointer:
+            raise PhiError(f"llama.cpp could not make room for {self.lanes} sequences of {room} tokens: {complaint()}")
+        self._memory = C.llama_get_memory(self._pointer)
+        self._batch = C.llama_batch_init(SLICE_MAX, 0, 1)
+
+    def close(self) -> None:
+        if self._pointer:
+            C.llama_batch_free(self._batch)
+            C.llama_free(self._pointer)
+            self._pointer = None
+
+    def share(self, prefix: Sequence[int], *, stop: Stop) -> None:
+        """Evaluate what the prompts to come begin with, once; too short a prefix is not worth it and is ignored."""
+        self._prefix = list(prefix) if len(prefix) >= WIDE else []
+        self._evaluate(self.lanes, self._prefix, 0, stop)
+
+    def prefill(self, lane: int, prompt: Sequence[int], *, stop: Stop) -> int:
+        """Put a prompt into a free lane; returns how many of its tokens the shared prefix had.
+
+        ``logits(-1)`` are those after its last token, until the next pass.
+        """
+        self._forget(lane, 0)
+        shared = len(self._prefix)
+        if shared and list(prompt[:shared]) == self._prefix and len(prompt) - shared >= WIDE:
+            C.llama_memory_seq_cp(self._memory, self.lanes, lane, -1, -1)
+        else:
+            shared = 0
+        self._evaluate(lane, prompt[shared:], shared, stop)
+        self.lengths[lane] = len(prompt)
+        return shared
+
+    def decode(self, tokens: Mapping[int, int], *, stop: Stop) -> None:
+        """Evaluate one token for each of some lanes, in one pass; :meth:`logits` of a lane are then those after it.
+
+        Raises:
+            Interrupted: ``stop`` was set; the lanes are as they were before.
+        """
+        # llama.cpp keeps in one pass only lanes that follow one another: the gaps, and a pass that is too narrow, are
+        # filled with a token that is forgotten again.
+        width = max(WIDE, max(tokens) + 1)
+        fillers = [lane for lane in range(width) if lane not in tokens]
+        rows = [(tokens.get(lane, 0), self.lengths[lane] if lane in tokens else 0, lane) for lane in range(width)]
+        for lane in fillers:
+            self._forget(lane, 0)
+        try:
+            # Logits for the fillers too: llama.cpp computes the end of the graph for the wanted rows alone, and fewer of
+            # them would go through other kernels.
+            self._pass(rows, range(width), stop)
+        except Interrupted:
+            for lane in tokens:
+                self._forget(lane, self.lengths[lane])
+            raise
+        finally:
+            for lane in fillers:
+                self._forget(lane, 0)
+        for lane in tokens:
+            self.lengths[lane] += 1
+
+    def logits(self, row: int) -> NDArray[np.float32]:
+        """A view, shape ``(n_vocab,)``, valid until the next pass; ``row`` is the lane, or -1 for the last token."""
+        pointer = C.llama_get_logits_ith(self._pointer, row)
+        array = (ctypes.c_float * self._model.n_vocab).from_address(ctypes.addressof(pointer.contents))
+        return np.asarray(array)
+
+    def _forget(self, lane: int, length: int) -> None:
+        C.llama_memory_seq_rm(self._memory, lane, length, -1)
+
+    def _evaluate(self, lane: int, tokens: Sequence[int], start: int, stop: Stop) -> None:
+        done = 0
+        for size in slices(len(tokens)):
+            rows = [(tokens[at], start + at, lane) for at in range(done, done + size)]
+            done += size
+            self._pass(rows, [size - 1] if done == len(tokens) else [], stop)
+
+    def _pass(self, rows: Sequence[tuple[int, int, int]], wanted: Collection[int], stop: Stop) -> None:
+        """One pass over rows of token, position and lane; logits are kept for the ``wanted`` ones."""
+        self._stop = stop
+        batch: Any = self._batch
+        batch.n_tokens = len(rows)
+        for at, (token, position, lane) in enumerate(rows):
+            batch.token[at] = token
+            batch.pos[at] = position
+            batch.n_seq_id[at] = 1
+            batch.seq_id[at][0] = lane
+            batch.logits[at] = at in wanted
+        forget_complaints()
+        status = C.llama_decode(self._pointer, batch)
+        if status == 2:
+            raise Interrupted
+        if status:
+            raise RuntimeError(f"llama.cpp could not evaluate a pass of {len(rows)} (status {status}): {complaint()}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from .rendering import to_text
 
 _STYLE = "text-align: left; vertical-align: top; white-space: pre-wrap; overflow-wrap: anywhere; padding: 0.3em 0.8em"
-_WIDEST = 60  # characters of a column of text
+_WIDEST = 72  # characters of a column of text
 
 
 @dataclass(frozen=True)

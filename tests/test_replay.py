@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from IPython.core.completer import provisionalcompleter
 from IPython.core.error import UsageError
 
 from phi_magic import Phi, PhiError
@@ -234,8 +235,9 @@ class TestMagic:
         with pytest.raises(UsageError, match=says):
             ip.run_line_magic("phi_replay", line)
 
-    @pytest.mark.filterwarnings("ignore:.Completer.complete:PendingDeprecationWarning")
-    def test_tab_completes_replies_and_notebooks(self, ip, tmp_path):
+    def test_tab_completes_replies_and_notebooks(self, ip):
         ip.user_ns["answer"] = Phi(model="demo")("x", max_tokens=1)
         Path("answers.ipynb").touch()
-        assert set(ip.complete("ans", "%phi_replay ans", 15)[1]) >= {"answer", "answers.ipynb"}
+        with provisionalcompleter():
+            offered = {completion.text for completion in ip.Completer.completions("%phi_replay ans", 15)}
+        assert offered >= {"answer", "answers.ipynb"}

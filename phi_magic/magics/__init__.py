@@ -7,18 +7,19 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..phi import Phi
-from . import ask, replay
+from . import ask, models, replay
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 #: Every class of magics; it is made with the shell and the shell's ``Phi``.
-MAGICS: tuple[Any, ...] = (ask.AskMagics, replay.ReplayMagics)
+MAGICS: tuple[Any, ...] = (ask.AskMagics, models.ModelsMagics, replay.ReplayMagics)
 
 #: What Tab offers after a magic's name.
 COMPLETERS: dict[str, Callable[[InteractiveShell, Any], list[str]]] = {
     "%phi": ask.complete,
     "%%phi": ask.complete,
+    "%phi_models": models.complete,
     "%phi_replay": replay.complete,
 }
 

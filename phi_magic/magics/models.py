@@ -1,0 +1,113 @@
+"""``%phi_models``: what models there are, and bringing, loading and removing them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
+from IPython.display import display
+
+from ..errors import PhiError
+from ..options import unknown
+from ..phi import Phi
+from ..table import Table
+from .adapting import one_line
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+ACTIONS = ("list", "pull", "load", "unload", "info", "rm")
+
+
+@magics_class
+class ModelsMagics(Magics):
+    """The magic of one shell, with the ``Phi`` whose model it loads."""
+
+    shell: InteractiveShell
+
+    def __init__(self, shell: InteractiveShell, phi: Phi) -> None:
+        super().__init__(shell)
+        self.settings = phi
+
+    @no_var_expand
+    @line_magic
+    def phi_models(self, line: str) -> None:
+        """Say what models there are; bring, load and remove them.
+
+        %phi_models                  known by name, in the hub's cache, loaded: size, memory needed, fits or not
+        %phi_models pull phi-2       download it, or go on where a download stopped; a damaged file is fetched anew
+        %phi_models load phi-2       load it now rather than with the first question
+        %phi_models unload           free the loaded model's memory
+        %phi_models info demo        what its GGUF says: licence, architecture, chat template, hash
+        %phi_models rm phi-2         delete it from the hub's cache, after a question; -y answers it
+
+        NAME is a known name, owner/repo/file.gguf on the hub, or a path; load and info without it take Phi.model.
+        """
+        with one_line():
+            action, *words = line.split() or ["list"]
+            if action not in ACTIONS:
+                raise PhiError(unknown(action, ACTIONS, "action"))
+            sure = action == "rm" and "-y" in words
+            words = [word for word in words if not (sure and word == "-y")]
+            if action in ("list", "unload") and words:
+                raise PhiError(f"%phi_models {action} takes no name, and there is {words[0]!r}")
+            if action in ("pull", "rm") and not words:
+                raise PhiError(f"%phi_models {action} needs the name of a model")
+            name = " ".join(words).strip("\"'") or self.settings.model
+            if action == "rm":
+                self._remove(name, sure=sure)
+            else:
+                getattr(self, f"_{action}")(name)
+
+    def _list(self, name: str) -> None:
+        from ..catalogue import listing
+
+        _show(listing(self.settings))
+
+    def _info(self, name: str) -> None:
+        from ..catalogue import information
+
+        _show(information(self.settings, name))
+
+    def _pull(self, name: str) -> None:
+        from ..gguf import show_path
+        from ..models import pull
+
+        print(f"{name}: {show_path(pull(name).path)}")
+
+    def _load(self, name: str) -> None:
+        self.settings.load(model=name)
+        print(f"{name} is loaded")
+
+    def _unload(self, name: str) -> None:
+        self.settings.unload()
+
+    def _remove(self, name: str, *, sure: bool) -> None:
+        from ..catalogue import loaded
+        from ..gguf import show_size
+        from ..models import remove, resolve
+
+        file = resolve(name, download=False)
+        if file.repo_id and not sure:
+            size = show_size(file.path.stat().st_size)
+            answer = input(f"Delete {name} ({size}) from the hub's cache? [y/N] ")
+            if answer.strip().lower() not in ("y", "yes"):
+                print("nothing was deleted")
+                return
+        held = loaded()
+        if held and held.resolve() == file.path.resolve() and file.repo_id:
+            self.settings.unload()
+        print(f"{name}: {show_size(remove(name))} freed")
+
+
+def _show(table: Table) -> None:
+    display(table.bundle(), raw=True)
+
+
+def complete(shell: InteractiveShell, event: Any) -> list[str]:
+    """For Tab: the actions, then the names of models."""
+    from ..catalogue import names
+
+    words = event.line.split()
+    first = len(words) == 1 or (len(words) == 2 and event.symbol)
+    return [word for word in (ACTIONS if first else names()) if word.startswith(event.symbol)]

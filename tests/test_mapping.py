@@ -1,0 +1,89 @@
+"""Many answers at once."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from phi_magic import Phi, PhiError
+
+TOPICS = ["the sea", "ice hockey", "snow", "a cat", "rain", "the moon", "tea", "trains", "bees", "the night"]
+
+
+@pytest.fixture
+def phi():
+    return Phi(model="demo", temperature=1.0, seed=3, max_tokens=40)
+
+
+def haiku(topics=TOPICS):
+    return [f"Write a haiku about {topic}" for topic in topics]
+
+
+def texts(replies):
+    return [reply.text for reply in replies]
+
+
+def test_replies_are_in_the_order_of_the_prompts(phi):
+    replies = phi.map(haiku(), progress=False)
+    assert [reply.prompt for reply in replies] == haiku()
+    assert all(reply.text and reply.finish_reason in {"stop", "length"} for reply in replies)
+    assert {reply.engine["pass"] for reply in replies} == {"wide"}
+
+
+def test_an_answer_does_not_depend_on_what_shares_its_passes(phi):
+    together = phi.map(haiku(), progress=False)
+    alone = [phi.map([prompt], progress=False)[0] for prompt in haiku()]
+    many = phi.map(haiku() * 4, progress=False)
+    assert texts(alone) == texts(together)
+    assert texts(many) == texts(together) * 4
+    assert texts(phi.map(haiku(TOPICS[::-1]), progress=False))[::-1] == texts(together)
+
+
+def test_what_the_prompts_share_is_read_once(phi):
+    system = "You are a poet who has seen every season of the year come and go."
+    replies = phi.map(haiku(), system=system, progress=False)
+    assert all(reply.usage.cached_tokens >= 8 for reply in replies)
+    assert texts(replies) == [phi.map([prompt], system=system, progress=False)[0].text for prompt in haiku()]
+
+
+def test_each_question_may_have_its_own_options(phi):
+    stream = phi.stream_all([("Write a haiku about snow", {"temperature": t, "seed": s}) for t in (0, 1) for s in (1, 2)])
+    grown = set(stream)
+    assert grown == {0, 1, 2, 3}
+    assert stream.replies[0].text == stream.replies[1].text
+    assert [reply.params["temperature"] for reply in stream.replies] == [0, 0, 1, 1]
+
+
+def test_without_a_seed_every_answer_draws_its_own(phi):
+    phi.seed = None
+    assert len({reply.seed for reply in phi.map(haiku(), progress=False)}) == len(TOPICS)
+
+
+def test_no_prompts_no_replies(phi):
+    assert phi.map([]) == []
+
+
+def test_a_prompt_that_is_too_long_is_named_before_any_is_answered(phi):
+    with pytest.raises(PhiError, match=r"prompt 2 has \d+ tokens, the context 128"):
+        phi.map([*haiku()[:2], "word " * 200], n_ctx=128, progress=False)
+
+
+def test_a_bar_shows_how_many_are_done(phi, capsys):
+    phi.map(haiku())
+    assert "10/10" in capsys.readouterr().err
+
+
+def test_an_interrupt_keeps_what_there_is(slow_model):
+    phi = Phi(model=str(slow_model), seed=1)
+    stream = phi.stream_all([("write", {"max_tokens": 3}), ("write more", {"max_tokens": 500})])
+    pieces = 0
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+        for _ in stream:
+            pieces += 1
+            if pieces == 8:
+                threading.Timer(0.05, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    first, second = phi.mapped
+    assert (first.finish_reason, second.finish_reason) == ("length", "interrupted")
+    assert second.text
+    assert phi("write", max_tokens=3).text

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from .answer import Ask, Stream
     from .conversation import Conversation
     from .engine.plan import Plan
+    from .interrupt import Stop
     from .mapping import StreamAll
+    from .position import Position
 
 #: Seeds are 32 bits wide; llama.cpp takes the greatest of them for "draw one".
 SEED_MAX = 2**32 - 2
@@ -248,6 +250,33 @@ class Phi(Configurable, Sampling):
             identify=identify,
         )
         return ask, reply
+
+    def look(
+        self,
+        prompt: str | Sequence[Message],
+        generated: Sequence[int] = (),
+        *,
+        raw: bool = False,
+        before: Position | None = None,
+        stop: Stop | None = None,
+        on_status: Callable[[str], None] = lambda _: None,
+        **options: Any,
+    ) -> Position:
+        """The logits for the next token of an answer that began with ``generated`` token ids.
+
+        Args:
+            before: an earlier position with the same model, whose names of tokens are taken over.
+            stop: ends the looking with :class:`~phi_magic.interrupt.Interrupted`.
+
+        Raises:
+            PhiError: as in :meth:`__call__`; or ``generated`` leaves no room for another token.
+        """
+        from .engine.engine import shared
+        from .interrupt import Stop
+        from .position import look
+
+        ask, reply = self._ask(prompt, options, raw=raw, begin=generated, identify=False)
+        return look(shared, ask, reply, stop or Stop(), before=before, on_status=on_status)
 
     def chat(self, name: str = "default") -> Conversation:
         """The conversation of this name, begun or not, asked with these settings: ``phi.chat("trip")("Hello")``.

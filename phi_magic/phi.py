@@ -150,7 +150,7 @@ class Phi(Configurable, Sampling):
         from .interrupt import Stop
 
         ask, reply = self._ask(
-            prompt, options, raw=raw, begin=begin, top_logprobs=top_logprobs, plan=plan, identify=identify
+            prompt, raw=raw, begin=begin, top_logprobs=top_logprobs, plan=plan, identify=identify, **options
         )
         self.last = reply
         stop = Stop()
@@ -191,14 +191,14 @@ class Phi(Configurable, Sampling):
         *,
         on_status: Callable[[str], None] = lambda _: None,
     ) -> StreamAll:
-        """Answer questions, each with its own options, together: iterate over what this returns for the numbers of the
-        replies that grew; its ``replies`` are :attr:`mapped` too.
+        """Answer questions, each with its own options (those of :meth:`stream`), together: iterate over what this
+        returns for the numbers of the replies that grew; its ``replies`` are :attr:`mapped` too.
         """
         from .engine.engine import shared
         from .interrupt import Stop
         from .mapping import StreamAll, write_all
 
-        pairs = [self._ask(prompt, options) for prompt, options in questions]
+        pairs = [self._ask(prompt, **options) for prompt, options in questions]
         replies = self.mapped = [reply for _, reply in pairs]
         stop = Stop()
         numbers = write_all(shared, [ask for ask, _ in pairs], replies, stop, on_status=on_status)
@@ -207,13 +207,13 @@ class Phi(Configurable, Sampling):
     def _ask(
         self,
         prompt: str | Sequence[Message],
-        options: Mapping[str, Any],
         *,
         raw: bool = False,
         begin: Sequence[int] = (),
         top_logprobs: int = 0,
         plan: Plan | None = None,
         identify: bool = True,
+        **options: Any,
     ) -> tuple[Ask, Reply]:
         """The question as the engine takes it, and the reply that it will fill in."""
         settings = self.settings(options)
@@ -275,7 +275,7 @@ class Phi(Configurable, Sampling):
         from .interrupt import Stop
         from .position import look
 
-        ask, reply = self._ask(prompt, options, raw=raw, begin=generated, identify=False)
+        ask, reply = self._ask(prompt, raw=raw, begin=generated, identify=False, **options)
         return look(shared, ask, reply, stop or Stop(), before=before, on_status=on_status)
 
     def chat(self, name: str = "default") -> Conversation:

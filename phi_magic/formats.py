@@ -1,23 +1,121 @@
-"""What an answer is published as, in each format: MIME types to text."""
+"""What an answer is published as, in each format: MIME types to data."""
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Callable
+from typing import Any
 
-def bundle(text: str, form: str = "markdown", *, whole: bool = True) -> dict[str, str]:
+from . import extract
+from .errors import PhiError
+
+#: The forms that are made of an answer's text alone, the first being the default.
+FORMS = ("markdown", "text", "code", "json", "html", "math")
+
+
+def bundle(text: str, form: str = "markdown", *, whole: bool = True) -> dict[str, Any]:
     """The display data of an answer's text.
 
     Front ends choose the richest type they know; all of them are safe to show (see :mod:`phi_magic.rendering`).
-    ``text/plain`` is the answer itself, to the letter, but for characters that would steer a terminal.
+    ``text/plain`` is the answer itself, to the letter, but for characters that would steer a terminal; of ``code`` and
+    ``json`` it is what was asked for alone. An answer that is not what was asked for is shown as it is:
+    :func:`remark` says so.
 
     Args:
         form: one of the ``format`` trait's values.
-        whole: false while the answer is still growing: what only a saved notebook needs is left out.
+        whole: false while the answer is still growing: what only a saved notebook needs is left out, and what can be
+            told at the end alone, such as JSON, is shown as text till then.
     """
-    from .rendering import to_html, to_markdown, to_text
+    from .rendering import to_html, to_text
 
     plain = {"text/plain": to_text(text)}
-    if form == "text":
-        return plain
     if not whole:
-        return {"text/html": to_html(text), **plain}
-    return {"text/html": to_html(text), "text/markdown": to_markdown(text), **plain}
+        return plain if form in ("text", "json", "html") else {"text/html": to_html(text), **plain}
+    return _WHOLE[form](text)
+
+
+def remark(text: str, form: str) -> str:
+    """One line that says so where a whole answer is not what its form asks for, else nothing."""
+    if form == "code" and extract.code(text) is None:
+        return "the answer has no code block"
+    if form == "json":
+        try:
+            extract.data(text)
+        except PhiError as error:
+            return str(error)
+    return ""
+
+
+def next_cell(text: str) -> str | None:
+    """The Python code that an answer proposes for the next cell, or None."""
+    found = extract.block(text, *extract.PYTHON)
+    return found.source if found else None
+
+
+# Two words in a row are prose, unless a command takes them as its text.
+_WORDS = re.compile(r"[^\W\d_]{2,}\s+[^\W\d_]{2,}")
+_COMMAND = re.compile(r"\\(?:text\w*|mbox|operatorname)\s*\{[^{}]*\}|\\[A-Za-z]+")
+
+
+def _markdown(text: str) -> dict[str, Any]:
+    from .rendering import to_html, to_markdown, to_text
+
+    return {"text/html": to_html(text), "text/markdown": to_markdown(text), "text/plain": to_text(text)}
+
+
+def _text(text: str) -> dict[str, Any]:
+    from .rendering import to_text
+
+    return {"text/plain": to_text(text)}
+
+
+def _code(text: str) -> dict[str, Any]:
+    found = extract.code(text)
+    if found is None:
+        return _markdown(text)
+    ticks = "`" * max(3, 1 + max(map(len, re.findall("`+", found.source)), default=0))
+    return {**_markdown(f"{ticks}{found.language or 'python'}\n{found.source}\n{ticks}"), "text/plain": found.source}
+
+
+def _json(text: str) -> dict[str, Any]:
+    try:
+        value = extract.data(text)
+    except PhiError:
+        return _text(text)
+    plain = _text(json.dumps(value, indent=2, ensure_ascii=False))
+    # A front end's tree has branches; a number or a text is read as it is.
+    return {"application/json": value, **plain} if isinstance(value, dict | list) else plain
+
+
+def _html(text: str) -> dict[str, Any]:
+    from .rendering.sanitised import sanitised
+
+    found = extract.block(text, "html", "htm", "xhtml")
+    return {"text/html": sanitised(found.source if found else text), **_text(text)}
+
+
+def _math(text: str) -> dict[str, Any]:
+    from .rendering.formulas import formula
+
+    found = extract.block(text, "latex", "tex", "math")
+    source = found.source if found else text
+    stripped = source.strip()
+    for left, right in (("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("$", "$")):
+        if stripped.startswith(left) and stripped.endswith(right) and len(stripped) > len(left + right):
+            tex = formula(stripped[len(left) : len(stripped) - len(right)])
+            break
+    else:
+        tex = formula(stripped) if not _WORDS.search(_COMMAND.sub("", stripped)) else None
+    # Prose around formulas, or what no typesetter may be given: Markdown shows both as they should be.
+    return {"text/latex": f"$$\n{tex}\n$$", **_text(text)} if tex else _markdown(source)
+
+
+_WHOLE: dict[str, Callable[[str], dict[str, Any]]] = {
+    "markdown": _markdown,
+    "text": _text,
+    "code": _code,
+    "json": _json,
+    "html": _html,
+    "math": _math,
+}

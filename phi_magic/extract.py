@@ -1,0 +1,93 @@
+"""What is asked for, found in what a model says around it: a code block, a JSON value, a page, a formula."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from .errors import PhiError
+
+#: Values nested deeper are refused: front ends and notebook files are read by programs that recurse.
+DEEPEST = 100
+
+PYTHON = ("python", "py", "python3", "ipython", "")
+
+
+class Block(NamedTuple):
+    """A fenced code block; ``language`` is the first word behind its fence, in lower case, often empty."""
+
+    language: str
+    source: str
+
+
+def blocks(text: str) -> list[Block]:
+    """Every fenced code block of an answer's Markdown, in order; a last one that never ends counts too."""
+    from .rendering.document import parse
+
+    fences = (token for token in parse(text) if token.type == "fence")
+    return [Block(_language(fence.info), fence.content.rstrip("\n")) for fence in fences]
+
+
+def _language(info: str) -> str:
+    return (info.split() or [""])[0].lower().strip("{}.")
+
+
+def block(text: str, *languages: str) -> Block | None:
+    """The first code block in one of these languages (``""``: one that names none), or None."""
+    return next((found for found in blocks(text) if found.language in languages and found.source.strip()), None)
+
+
+def code(text: str) -> Block | None:
+    """The code of an answer: its first block of Python, else its first block, or None where it has none."""
+    every = [found for found in blocks(text) if found.source.strip()]
+    return block(text, *PYTHON) or (every[0] if every else None)
+
+
+def data(text: str) -> Any:
+    """The JSON value of an answer: the whole text, a code block, or the first object or array in the prose.
+
+    Strings hold no lone surrogates, which no front end could be sent.
+
+    Raises:
+        PhiError: there is none: broken, cut short, ``NaN``, or nested deeper than :data:`DEEPEST`.
+    """
+    source = text.strip()
+    found = block(text, "json", "")
+    try:
+        if source[:1] not in ("{", "["):
+            try:
+                return _cleaned(_DECODER.decode(source), 0)
+            except ValueError:
+                source = found.source.strip() if found else source[_first_bracket(source) :]
+        return _cleaned(_DECODER.raw_decode(source)[0], 0)
+    except json.JSONDecodeError as error:
+        reason = f"{error.msg}, line {error.lineno} column {error.colno}" if source else "it is empty"
+        raise PhiError(f"the answer is not JSON: {reason}") from None
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+        raise PhiError(f"the answer is not JSON: {reason}") from None
+
+
+def _first_bracket(source: str) -> int:
+    return min((at for at in (source.find("{"), source.find("[")) if at >= 0), default=0)
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON value")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+
+
+def _cleaned(value: Any, depth: int) -> Any:
+    if depth > DEEPEST:
+        raise ValueError(f"it is nested deeper than {DEEPEST}")
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode() if not value.isascii() else value
+    if isinstance(value, list):
+        return [_cleaned(item, depth + 1) for item in value]
+    if isinstance(value, dict):
+        return {_cleaned(key, 0): _cleaned(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, float) and value in (float("inf"), float("-inf")):  # 1e999
+        raise ValueError("a number is too large")
+    return value

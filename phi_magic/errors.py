@@ -9,9 +9,9 @@ class PhiError(Exception):
 
 
 class PromptTooLong(PhiError):
-    """The prompt has ``tokens`` tokens, and the context takes fewer than ``context``."""
+    """A prompt of ``tokens`` tokens, for a context that takes fewer than ``context``."""
 
-    def __init__(self, tokens: int, context: int, advice: str) -> None:
-        super().__init__(f"the prompt has {tokens} tokens, the context {context}: {advice}")
+    def __init__(self, what: str, tokens: int, context: int, advice: str) -> None:
+        super().__init__(f"{what} has {tokens} tokens, the context {context}: {advice}")
         self.tokens = tokens
         self.context = context

@@ -28,6 +28,9 @@ class View(Protocol):
     def finish(self, reply: Reply) -> None:
         """The reply is as whole as it will be."""
 
+    def note(self, text: str) -> None:
+        """A line of ours about the answer, before or after it; empty text is none."""
+
 
 class QuietView:
     """Shows nothing."""
@@ -35,6 +38,7 @@ class QuietView:
     def status(self, text: str) -> None: ...
     def grow(self, reply: Reply, piece: str) -> None: ...
     def finish(self, reply: Reply) -> None: ...
+    def note(self, text: str) -> None: ...
 
 
 class CellView:
@@ -72,12 +76,16 @@ class CellView:
 
     def finish(self, reply: Reply) -> None:
         self._publish(bundle(reply.text, self._form), {"phi_magic": reply.record()})
-        if self._show_stats or reply.finish_reason == "interrupted":
+        if self._show_stats or reply.finish_reason == "interrupted" or reply.left_out:
+            self.note(reply.stats())
+
+    def note(self, text: str) -> None:
+        if text:
             from IPython.display import display
 
-            display({"text/plain": reply.stats(), "text/html": _aside(reply.stats())}, raw=True)
+            display({"text/plain": text, "text/html": _aside(text)}, raw=True)
 
-    def _publish(self, data: dict[str, str], metadata: dict[str, Any]) -> None:
+    def _publish(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
         from IPython.display import display, update_display
 
         if self._handle is None:
@@ -113,8 +121,12 @@ class TerminalView:
             self._write(reply.text)
         if reply.text and not reply.text.endswith("\n"):
             self._write("\n")
-        if self._show_stats:
-            self._err.write(f"{reply.stats()}\n")
+        if self._show_stats or reply.left_out:
+            self.note(reply.stats())
+
+    def note(self, text: str) -> None:
+        if text:
+            self._err.write(f"{text}\n")
             self._err.flush()
 
     def _write(self, text: str) -> None:

@@ -31,6 +31,10 @@ class Option:
     def takes_value(self) -> bool:
         return self.keywords.get("action") != "store_true"
 
+    @property
+    def value_optional(self) -> bool:
+        return self.keywords.get("nargs") == "?"
+
 
 def _from_trait(name: str, *flags: str, metavar: str, **keywords: Any) -> Option:
     trait = _TRAITS[name]
@@ -63,18 +67,35 @@ ASKING = (
     _switch("-q", "--quiet", text="Show nothing."),
 )
 
+OUT = Option(("-o", "--out"), {"dest": "out", "metavar": "VAR", "help": "Bind the Reply to a variable."})
+
 #: What only a cell takes.
 CELL = (
     _from_trait("format", "-f", "--format", metavar="F"),
-    Option(("-o", "--out"), {"dest": "out", "metavar": "VAR", "help": "Bind the Reply to a variable."}),
+    Option(
+        ("-c", "--chat"),
+        {
+            "dest": "chat",
+            "metavar": "NAME",
+            "nargs": "?",
+            "const": "default",
+            "help": "Continue a conversation, the one of this NAME where one is given; without -c a question stands "
+            "alone. In %%%%phi the word after -c is NAME; in %%phi, where the prompt follows, join them: -c=NAME.",
+        },
+    ),
+    OUT,
     _switch("--no-vars", text="Leave {{ }} in the prompt as it is."),
 )
 
 
-def split(line: str, options: Sequence[Option]) -> tuple[list[str], str]:
+def split(line: str, options: Sequence[Option], *, prompt: bool = True) -> tuple[list[str], str]:
     """The options that a line begins with, as argparse wants them, and the rest of the line as it was typed.
 
     Only the options are split as a shell would: a prompt keeps its quotes and apostrophes.
+
+    Args:
+        prompt: whether one may follow on the line. Where it may, an option whose value can be left out takes one that
+            is joined to it alone (``-c=trip``); else the next word too (``-c trip``).
 
     Raises:
         PhiError: an option that does not exist, lacks its value, or has a quote left open.
@@ -93,8 +114,9 @@ def split(line: str, options: Sequence[Option]) -> tuple[list[str], str]:
         if word == "--":
             return found, line[stream.tell() :].strip()
         flag, equals, value = word.partition("=") if word.startswith("--") else (word, "", "")
-        if flag not in known and word[:2] in known and not word.startswith("--"):  # -t0.2
-            flag, equals, value = word[:2], "=", word[2:]
+        joined = word[:2] in known and not (known[word[:2]].value_optional and word[2:3] != "=")  # -chat is no -c hat
+        if flag not in known and joined and not word.startswith("--"):  # -t0.2, -c=trip
+            flag, equals, value = word[:2], "=", word[2:].removeprefix("=")
         if flag not in known:
             raise PhiError(unknown(flag, known))
         if not known[flag].takes_value:
@@ -103,7 +125,11 @@ def split(line: str, options: Sequence[Option]) -> tuple[list[str], str]:
             found.append(flag)
             continue
         if not equals:
-            if not line[stream.tell() :].strip():
+            after = line[stream.tell() :].lstrip()
+            if known[flag].value_optional and (prompt or not after or after.startswith("-")):
+                found.append(max(known[flag].flags, key=len))
+                continue
+            if not after:
                 raise PhiError(f"{flag} needs a value")
             value = _next(words)
         # One long word: argparse would take a value that begins with a dash for an option.

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..conversation import forget
 from ..phi import Phi
-from . import ask, models, replay
+from . import ask, chat, fix, models, replay
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 #: Every class of magics; it is made with the shell and the shell's ``Phi``.
-MAGICS: tuple[Any, ...] = (ask.AskMagics, models.ModelsMagics, replay.ReplayMagics)
+MAGICS: tuple[Any, ...] = (ask.AskMagics, chat.ChatMagics, fix.FixMagics, models.ModelsMagics, replay.ReplayMagics)
 
 #: What Tab offers after a magic's name.
 COMPLETERS: dict[str, Callable[[InteractiveShell, Any], list[str]]] = {
     "%phi": ask.complete,
     "%%phi": ask.complete,
+    "%phi_chat": chat.complete,
+    "%phi_fix": fix.complete,
     "%phi_models": models.complete,
     "%phi_replay": replay.complete,
 }
@@ -27,17 +30,22 @@ COMPLETERS: dict[str, Callable[[InteractiveShell, Any], list[str]]] = {
 def load(shell: InteractiveShell) -> None:
     """Register the magics, completion, and the one configurable."""
     phi = Phi(parent=shell)
-    shell.register_magics(*(kind(shell, phi) for kind in MAGICS))
+    magics = [kind(shell, phi) for kind in MAGICS]
+    shell.register_magics(*magics)
+    for event, listener in _listeners(magics):
+        shell.events.register(event, listener)
     shell.configurables.append(phi)  # type: ignore[arg-type]  # a list of configurables, typed as of shells
     for name, complete in COMPLETERS.items():
         shell.set_hook("complete_command", complete, str_key=name)
 
 
 def unload(shell: InteractiveShell) -> None:
-    """Undo :func:`load`, and free the model."""
+    """Undo :func:`load`, free the model, and forget the conversations."""
     manager = shell.magics_manager
     for kind in MAGICS:
         magics = manager.registry.pop(kind.__name__)
+        for event, listener in _listeners([magics]):
+            shell.events.unregister(event, listener)
         for table in ("line", "cell"):
             for name in magics.magics[table]:
                 manager.magics[table].pop(name, None)
@@ -51,3 +59,10 @@ def unload(shell: InteractiveShell) -> None:
         from ..engine.engine import shared
 
         shared.unload()
+    forget()
+
+
+def _listeners(magics: Iterable[Any]) -> Iterator[tuple[str, Callable[..., None]]]:
+    """What the magics want to be told by the shell: the names of its events, with whom to call."""
+    for one in magics:
+        yield from getattr(one, "listeners", {}).items()

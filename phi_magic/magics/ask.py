@@ -7,17 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 
+from ..conversation import names
 from ..display import CellView, QuietView, TerminalView, View
 from ..errors import PhiError
+from ..formats import FORMS, next_cell, remark
 from ..options import ASKING, CELL, overrides, split, variable
 from ..phi import Phi
 from .adapting import arguments as magic_arguments
 from .adapting import one_line
+from .chat import asking, told
 
 if TYPE_CHECKING:
     import argparse
 
     from IPython.core.interactiveshell import InteractiveShell
+
+    from ..answer import Stream
 
 
 @magics_class
@@ -43,7 +48,7 @@ class AskMagics(Magics):
         alone; %config Phi.temperature = 0.2 sets it for those that follow, and %config Phi shows all settings.
         """
         with one_line():
-            words, rest = split(line, (*ASKING, *CELL))
+            words, rest = split(line, (*ASKING, *CELL), prompt=cell is None)
             if cell is not None and rest:
                 raise PhiError(f"{rest!r} stands beside the options: the prompt goes below the first line")
             arguments = AskMagics.phi.parser.parse_args(words)  # type: ignore[union-attr]
@@ -54,45 +59,67 @@ class AskMagics(Magics):
                 from ..prompt import fill
 
                 body = fill(body, self.shell.user_ns)
-            self._show(body.strip("\n") if not arguments.raw else body, options, arguments, name)
+            form = options.get("format", self.settings.format)
+            view = view_for(self.shell, self.settings, arguments, form)
+            stream = self._stream(body.strip("\n") if not arguments.raw else body, options, arguments.chat, view)
+            show(self.shell, stream, view, name)
+            if stream.reply.finish_reason != "interrupted":
+                view.note(remark(stream.reply.text, form))
+                if form == "code" and (code := next_cell(stream.reply.text)):
+                    self.shell.set_next_input(code)
 
-    def _show(self, prompt: str, options: dict[str, Any], arguments: argparse.Namespace, name: str | None) -> None:
-        view = self._view(arguments, options)
-        stream = self.settings.stream(prompt, on_status=view.status, **options)
-        interrupted = False
-        with stream.stopping.holding_interrupts():  # what there is gets shown and bound, whenever Ctrl-C comes
-            try:
-                for piece in stream:
-                    view.grow(stream.reply, piece)
-            except KeyboardInterrupt:
-                interrupted = True
-            if name:
-                self.shell.user_ns[name] = stream.reply
-            view.finish(stream.reply)
-        if interrupted or stream.stopping.by_signal:
-            raise KeyboardInterrupt  # so that the cells in the queue do not run
+    def _stream(self, prompt: str, options: dict[str, Any], chat: str | None, view: View) -> Stream:
+        if chat is None:
+            return self.settings.stream(prompt, on_status=view.status, **options)
+        conversation = self.settings.chat(chat)
+        cell = asking(self.shell)
+        again = told(conversation, conversation.place(**cell))
+        stream = conversation.stream(prompt, **cell, on_status=view.status, **options)
+        view.note(again)
+        return stream
 
-    def _view(self, arguments: argparse.Namespace, options: dict[str, Any]) -> View:
-        if arguments.quiet:
-            return QuietView()
-        stream = not arguments.no_stream
-        if not hasattr(self.shell, "kernel"):
-            return TerminalView(sys.stdout, sys.stderr, show_stats=self.settings.show_stats, stream=stream)
-        return CellView(
-            options.get("format", self.settings.format),
-            refresh_interval=self.settings.refresh_interval,
-            show_stats=self.settings.show_stats,
-            stream=stream,
-        )
+
+def view_for(shell: InteractiveShell, phi: Phi, arguments: argparse.Namespace, form: str) -> View:
+    """Where an answer is shown: in a cell, in a terminal, or nowhere."""
+    if arguments.quiet:
+        return QuietView()
+    stream = not arguments.no_stream
+    if not hasattr(shell, "kernel"):
+        return TerminalView(sys.stdout, sys.stderr, show_stats=phi.show_stats, stream=stream)
+    return CellView(form, refresh_interval=phi.refresh_interval, show_stats=phi.show_stats, stream=stream)
+
+
+def show(shell: InteractiveShell, stream: Stream, view: View, name: str | None) -> None:
+    """Show an answer while it comes, and bind it to ``name``, also where Ctrl-C ends it.
+
+    Raises:
+        KeyboardInterrupt: it did; so that the cells in the queue do not run.
+    """
+    interrupted = False
+    with stream.stopping.holding_interrupts():  # what there is gets shown and bound, whenever Ctrl-C comes
+        try:
+            for piece in stream:
+                view.grow(stream.reply, piece)
+        except KeyboardInterrupt:
+            interrupted = True
+        if name:
+            shell.user_ns[name] = stream.reply
+        view.finish(stream.reply)
+    if interrupted or stream.stopping.by_signal:
+        raise KeyboardInterrupt
 
 
 def complete(shell: InteractiveShell, event: Any) -> list[str]:
-    """Options for Tab on the first line of ``%phi`` and ``%%phi``, names of models after ``-m``."""
+    """Options for Tab on the first line of ``%phi`` and ``%%phi``, and the values of those that have a few."""
     before = event.text_until_cursor.split()
     previous = before[-2] if event.symbol and len(before) > 1 else before[-1]
     if previous in ("-m", "--model"):
         from ..models import KNOWN
 
         return [name for name in KNOWN if name.startswith(event.symbol)]
+    if previous in ("-f", "--format"):
+        return [form for form in FORMS if form.startswith(event.symbol)]
+    if previous in ("-c", "--chat") and not event.symbol.startswith("-"):
+        return [name for name in names() if name.startswith(event.symbol)]
     flags = [flag for option in (*ASKING, *CELL) for flag in option.flags]
     return [flag for flag in flags if event.symbol.startswith("-") and flag.startswith(event.symbol)]

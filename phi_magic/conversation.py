@@ -1,0 +1,226 @@
+"""Conversations: turns, each of which belongs to the cell that asked.
+
+A turn without any text, one that failed or was interrupted before its first token, is none: it is neither sent nor
+shown, and the conversation goes on as if it had not been asked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import PhiError
+from .reply import Message, Reply
+
+if TYPE_CHECKING:
+    from .answer import Stream
+
+#: The conversation that has no other name.
+DEFAULT = "default"
+
+_NAME = re.compile(r"\w[\w.-]{0,99}")  # also the name of a file
+_KIND = "conversation"
+
+
+@dataclass
+class Turn:
+    """One question with its answer."""
+
+    reply: Reply
+    cell: str | None = None  #: the id of the cell that asked; None where the front end sends none
+    run: str | None = None  #: which run of that cell it was
+
+
+#: Every conversation of this process, by its name. As the model, they are shared by all of its ``Phi``.
+_turns: dict[str, list[Turn]] = {}
+
+
+def names() -> list[str]:
+    """The conversations that have a turn, in the order in which they began."""
+    return [name for name, turns in _turns.items() if any(turn.reply.text for turn in turns)]
+
+
+def forget() -> None:
+    """Drop all conversations."""
+    _turns.clear()
+
+
+class Conversation:
+    """A conversation by its name: call it to ask, and it remembers. ``phi.chat("ice")`` makes one.
+
+    Args:
+        name: letters, digits, ``_``, ``-`` and ``.``; two of the same name hold the same turns.
+        ask: asks the model, as :meth:`phi_magic.phi.Phi.stream` does.
+
+    Raises:
+        PhiError: the name cannot be one.
+    """
+
+    def __init__(self, name: str, ask: Callable[..., Stream]) -> None:
+        if not _NAME.fullmatch(name):
+            raise PhiError(f"{name!r} cannot name a conversation: use letters, digits, _, - and .")
+        self.name = name
+        self._ask = ask
+
+    @property
+    def turns(self) -> list[Turn]:
+        """The turns that have an answer, whole or not, oldest first."""
+        return [turn for turn in _turns.get(self.name, ()) if turn.reply.text]
+
+    @property
+    def messages(self) -> list[Message]:
+        """Questions and answers as they are sent before the next question; the system message is not among them."""
+        return _messages(self.turns)
+
+    def __len__(self) -> int:
+        return len(self.turns)
+
+    def __call__(self, prompt: str, **options: Any) -> Reply:
+        """Ask, and return when the answer is whole; arguments and errors are those of :meth:`stream`."""
+        stream = self.stream(prompt, **options)
+        for _ in stream:
+            pass
+        return stream.reply
+
+    def stream(self, prompt: str, *, cell: str | None = None, run: str | None = None, **options: Any) -> Stream:
+        """Ask, and answer piece by piece; the turn counts from its first piece of text on, however it ends.
+
+        Where ``cell`` asked before, in another run of it, that turn is replaced, and all later ones are dropped: they
+        were answers to something else. The system message is that of the turn before, unless ``system`` is given.
+
+        Args:
+            cell: the id of the cell that asks; without one the turn is appended.
+            run: tells the runs of a cell apart, so that a cell may hold several turns.
+            options: as :meth:`phi_magic.phi.Phi.stream` takes them.
+
+        Raises:
+            PhiError: as there; with ``raw`` too, since raw text knows no turns.
+        """
+        if options.get("raw"):
+            raise PhiError("raw text knows no turns: leave out --raw, or --chat")
+        turns = self.turns[: self.place(cell, run)]
+        if turns and options.get("system") is None:
+            options["system"] = _system(turns[-1])
+        stream = self._ask([*_messages(turns), {"role": "user", "content": prompt}], **options)
+        _turns[self.name] = [*turns, Turn(stream.reply, cell, run)]
+        return stream
+
+    def place(self, cell: str | None, run: str | None) -> int:
+        """Which turn, from 0, the next question of this cell becomes: as many stay as that."""
+        turns = self.turns
+        asked = (at for at, turn in enumerate(turns) if cell and turn.cell == cell and turn.run != run)
+        return next(asked, len(turns))
+
+    def undo(self) -> Turn:
+        """Drop the newest turn, and return it.
+
+        Raises:
+            PhiError: there is none.
+        """
+        turns = self.turns
+        if not turns:
+            raise PhiError(f"the conversation {self.name} has no turn to undo")
+        _turns[self.name] = turns[:-1]
+        return turns[-1]
+
+    def reset(self) -> int:
+        """Drop all turns, and return how many there were."""
+        turns = self.turns
+        _turns.pop(self.name, None)
+        return len(turns)
+
+    def drop(self, cells: Collection[str]) -> None:
+        """Drop the turns of cells that are no more; later turns stay as they are."""
+        if self.name in _turns:
+            _turns[self.name] = [turn for turn in self.turns if turn.cell not in cells]
+
+    def to_markdown(self) -> str:
+        """The whole conversation, system message included, as Markdown that reads well."""
+        parts, system = [], ""
+        for number, turn in enumerate(self.turns, 1):
+            if _system(turn) != system:
+                system = _system(turn)
+                parts.append(f"**System:** {system}" if system else "**System:** (none)")
+            parts.append(f"**{number}. You:** {turn.reply.prompt.strip()}")
+            cut = "" if turn.reply.finish_reason == "stop" else f" *({_ENDS[turn.reply.finish_reason]})*"
+            parts.append(f"**{turn.reply.model}:**{cut}\n\n{turn.reply.text.strip()}")
+        return "\n\n".join(parts) or f"*The conversation {self.name} has no turns.*"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        from .formats import bundle
+
+        return bundle(self.to_markdown())
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the conversation as JSON, whole or not at all, and return where.
+
+        Raises:
+            PhiError: it cannot be written there, or what is there is no saved conversation.
+        """
+        file = Path(path).expanduser()
+        if file.exists():
+            _read(file)  # what somebody else wrote stays
+        turns = [{"cell": turn.cell, "reply": _plain(turn.reply)} for turn in self.turns]
+        text = json.dumps({"phi_magic": _KIND, "name": self.name, "turns": turns}, indent=1, ensure_ascii=False)
+        new = file.with_name(f".{file.name}.{os.getpid()}")
+        try:
+            new.write_text(text, encoding="utf-8", errors="replace")
+            new.replace(file)
+        except OSError as error:
+            new.unlink(missing_ok=True)
+            raise PhiError(f"{file} cannot be written: {error.strerror}") from None
+        return file
+
+    def read(self, path: str | os.PathLike[str]) -> Conversation:
+        """Make this conversation what :meth:`save` wrote, whatever it was before, and return it.
+
+        Raises:
+            PhiError: the file is missing, or is no saved conversation.
+        """
+        turns = _read(Path(path).expanduser())
+        for at, turn in enumerate(turns):
+            turn.reply.messages = _messages(turns[:at])
+        _turns[self.name] = turns
+        return self
+
+
+_ENDS = {"length": "cut at its longest", "interrupted": "interrupted"}
+
+
+def _messages(turns: list[Turn]) -> list[Message]:
+    return [
+        message
+        for turn in turns
+        for message in (
+            Message(role="user", content=turn.reply.prompt),
+            Message(role="assistant", content=turn.reply.text),
+        )
+    ]
+
+
+def _system(turn: Turn) -> str:
+    return str(turn.reply.params.get("system", ""))
+
+
+def _plain(reply: Reply) -> dict[str, Any]:
+    """What the turns before it do not tell; ``data`` is in the text."""
+    return {name: value for name, value in reply.to_dict().items() if name not in ("messages", "data")}
+
+
+def _read(file: Path) -> list[Turn]:
+    try:
+        plain = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PhiError(f"{file} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        plain = None
+    with suppress(TypeError, KeyError):
+        if plain["phi_magic"] == _KIND:
+            return [Turn(Reply.from_dict(turn["reply"]), turn["cell"]) for turn in plain["turns"]]
+    raise PhiError(f"{file} is no saved conversation")

@@ -1,0 +1,137 @@
+"""``%phi_chat``, and which conversation a cell's question belongs to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.magic import Magics, line_magic, magics_class
+
+from ..conversation import DEFAULT, Conversation, names
+from ..errors import PhiError
+from ..options import unknown
+from ..phi import Phi
+from .adapting import one_line
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+ACTIONS = ("show", "list", "undo", "reset", "save", "read")
+
+
+@magics_class
+class ChatMagics(Magics):
+    """The magic of one shell, with the ``Phi`` that its conversations ask."""
+
+    shell: InteractiveShell
+
+    def __init__(self, shell: InteractiveShell, phi: Phi) -> None:
+        super().__init__(shell)
+        self.settings = phi
+        self.listeners = {"pre_run_cell": self._drop_deleted}
+
+    @line_magic
+    def phi_chat(self, line: str) -> Conversation | None:
+        """Show and mend conversations; %%phi -c continues them.
+
+        %phi_chat show [NAME]          the whole conversation; without a word after it %phi_chat shows too
+        %phi_chat list                 every conversation
+        %phi_chat undo [NAME]          drop the newest turn
+        %phi_chat reset [NAME]         drop all turns: at the top of a notebook, Run All begins anew
+        %phi_chat save [NAME] [FILE]   write it as JSON, to NAME.json if no file is named
+        %phi_chat read [NAME] [FILE]   make it what was saved
+
+        NAME is "default" where it is left out. Example: %phi_chat undo trip
+        """
+        with one_line():
+            action, name, file = self._words(line)
+            if action == "list":
+                _say(self._list())
+                return None
+            conversation = self.settings.chat(name)
+            if action == "read":
+                conversation.read(file)
+                _say(f"{name}: {_turns(len(conversation))} from {file}")
+                return None
+            if not conversation.turns and name != DEFAULT and action != "reset":  # Run All begins with a reset
+                raise PhiError(unknown(name, names(), "conversation"))
+            if action == "show":
+                return conversation
+            if action == "undo":
+                _say(f"{name}: turn {len(conversation)} dropped: {_beginning(conversation.undo().reply.prompt)}")
+            elif action == "reset":
+                _say(f"{name}: {_turns(conversation.reset())} dropped")
+            else:
+                _say(f"{name}: {_turns(len(conversation))} written to {conversation.save(file)}")
+            return None
+
+    def _words(self, line: str) -> tuple[str, str, str]:
+        words = line.split()
+        action, *rest = words or ["show"]
+        if action not in ACTIONS:
+            raise PhiError(unknown(action, ACTIONS, "action"))
+        most = {"list": 0, "save": 2, "read": 2}.get(action, 1)
+        if len(rest) > most:
+            raise PhiError(f"{' '.join(rest[most:])!r} is one word too many: see %phi_chat?")
+        name = rest[0] if rest else DEFAULT
+        return action, name, rest[1] if len(rest) > 1 else f"{name}.json"
+
+    def _list(self) -> str:
+        every = [self.settings.chat(name) for name in names()]
+        width = max((len(chat.name) for chat in every), default=0)
+        lines = [
+            f"{chat.name:{width}}  {_turns(len(chat))}, the last: {_beginning(chat.turns[-1].reply.prompt)}"
+            for chat in every
+        ]
+        return "\n".join(lines) or "There are no conversations yet: %%phi -c begins one."
+
+    def _drop_deleted(self, info: Any) -> None:
+        """JupyterLab and Notebook tell, with the next cell that runs, which cells were deleted since."""
+        metadata = request(self.shell).get("metadata", {})
+        deleted = set(metadata.get("deletedCells") or ()) - {metadata.get("cellId")}  # cut, and pasted elsewhere
+        for name in names() if deleted else ():
+            self.settings.chat(name).drop(deleted)
+
+
+def request(shell: InteractiveShell) -> dict[str, Any]:
+    """The message by which a front end had the current cell run; empty outside of a kernel."""
+    found: dict[str, Any] = shell.get_parent() if hasattr(shell, "get_parent") else {}
+    return found or {}
+
+
+def asking(shell: InteractiveShell) -> dict[str, str | None]:
+    """The cell that runs and which run of it this is, for :meth:`Conversation.stream`."""
+    message = request(shell)
+    cell = message.get("metadata", {}).get("cellId")
+    return {"cell": str(cell) if cell else None, "run": message.get("header", {}).get("msg_id")}
+
+
+def told(conversation: Conversation, place: int) -> str:
+    """One line where a question becomes a turn that was there before, with what that drops; else nothing."""
+    later = len(conversation) - place - 1
+    if later < 0:
+        return ""
+    dropped = f"; {_turns(later)} after it dropped, run their cells again" if later else ""
+    return f"{conversation.name}: turn {place + 1} asked again{dropped}"
+
+
+def complete(shell: InteractiveShell, event: Any) -> list[str]:
+    """Actions for Tab after ``%phi_chat``, then the names of conversations."""
+    before = event.text_until_cursor.split()
+    given = len(before) - 1 - bool(event.symbol)
+    offered = ACTIONS if given == 0 else names() if given == 1 else ()
+    return [name for name in offered if name.startswith(event.symbol)]
+
+
+def _turns(count: int) -> str:
+    return f"{count} turn{'' if count == 1 else 's'}"
+
+
+def _beginning(prompt: str) -> str:
+    first = " ".join(prompt.split())
+    return first if len(first) <= 60 else f"{first[:59]}…"
+
+
+def _say(text: str) -> None:
+    from ..rendering import to_text
+
+    print(to_text(text))

@@ -1,0 +1,109 @@
+"""``%phi_fix``: what failed in, a cell that does not out."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
+
+from ..errors import PhiError, PromptTooLong
+from ..fix import failure, prompt
+from ..formats import next_cell
+from ..options import ASKING, OUT, Option, overrides, split, variable
+from ..phi import Phi
+from .adapting import arguments as magic_arguments
+from .adapting import one_line
+from .ask import show, view_for
+
+if TYPE_CHECKING:
+    import argparse
+
+    from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
+
+OPTIONS = (
+    *ASKING,
+    OUT,
+    Option(("--vars",), {"action": "store_true", "help": "Send the values of the cell's variables too, cut short."}),
+)
+#: What says itself what to do, or was wanted.
+_NOT_TO_FIX = (UsageError, KeyboardInterrupt, SystemExit)
+
+
+@magics_class
+class FixMagics(Magics):
+    """The magic of one shell; it remembers the cell that failed last."""
+
+    shell: InteractiveShell
+
+    def __init__(self, shell: InteractiveShell, phi: Phi) -> None:
+        super().__init__(shell)
+        self.settings = phi
+        self.listeners = {"post_run_cell": self._remember}
+        self._error: BaseException | None = None
+        self._cell = ""
+        self._keep(getattr(sys, "last_value", None), "")  # of the time before the extension was loaded
+
+    def _remember(self, result: ExecutionResult) -> None:
+        self._keep(result.error_before_exec or result.error_in_exec, result.info.raw_cell if result.info else "")
+
+    def _keep(self, error: BaseException | None, cell: str) -> None:
+        if error is not None and not isinstance(error, _NOT_TO_FIX):
+            self._error, self._cell = error, cell
+
+    @no_var_expand
+    @line_magic
+    @magic_arguments(*OPTIONS)
+    def phi_fix(self, line: str) -> None:
+        """Explain the last exception, and propose the corrected cell as the next one; it is never run.
+
+        %phi_fix [options]
+
+        Sent are the cell, functions of other cells on the way to the error, and the message; values of variables are
+        not, unless --vars. What is too long for the context is cut. Example: %phi_fix -t 0
+        """
+        with one_line():
+            words, rest = split(line, OPTIONS)
+            if rest:
+                raise PhiError(f"%phi_fix takes options only, and {rest!r} is none: see %phi_fix?")
+            arguments = FixMagics.phi_fix.parser.parse_args(words)  # type: ignore[union-attr]
+            name, options = variable(arguments.out), overrides(arguments)
+            if self._error is None:
+                raise PhiError("nothing to fix: no cell has failed")
+            self._fix(self._error, arguments, options, name)
+
+    def _fix(
+        self, error: BaseException, arguments: argparse.Namespace, options: dict[str, Any], name: str | None
+    ) -> None:
+        failed = failure(
+            error,
+            self._cell,
+            lambda file: self.shell.compile.format_code_name(file) is not None,
+            self.shell.user_ns if arguments.vars else None,
+        )
+        view = view_for(self.shell, self.settings, arguments, "markdown")
+        question, cut = prompt(failed), False
+        while True:
+            stream = self.settings.stream(question, on_status=view.status, **options)
+            try:
+                show(self.shell, stream, view, name)
+                break
+            except PromptTooLong as long:
+                shorter = prompt(failed, int(len(question) * 0.7 * long.context / long.tokens))
+                if len(shorter) >= len(question):
+                    raise
+                question, cut = shorter, True
+        if stream.reply.finish_reason == "interrupted":
+            return
+        view.note("the question was cut to fit the context: what is proposed may be a part" if cut else "")
+        if code := next_cell(stream.reply.text):
+            self.shell.set_next_input(code)
+        else:
+            view.note("the answer has no Python block: no cell is proposed")
+
+
+def complete(shell: InteractiveShell, event: Any) -> list[str]:
+    """Options for Tab after ``%phi_fix``."""
+    flags = [flag for option in OPTIONS for flag in option.flags]
+    return [flag for flag in flags if event.symbol.startswith("-") and flag.startswith(event.symbol)]

@@ -199,7 +199,8 @@ def _check_vocabulary(header: Header) -> None:
         raise PhiError(f"{show_path(path)}: has a tokenizer of kind {kind!r:.40}, not {' or '.join(TOKENIZERS)}")
     if not isinstance(tokens, Array) or not isinstance(tokens.raw, list) or not tokens:
         raise unsound(path, "it has no vocabulary")
-    distinct = set(tokens.raw)
+    # as llama.cpp keeps them: up to a NUL, and by number where nothing is left
+    distinct = {token.partition(b"\0")[0] or b"[EMPTY_%d]" % i for i, token in enumerate(tokens.raw)}
     if len(distinct) != len(tokens):
         raise unsound(path, f"{len(tokens) - len(distinct):,} of its {len(tokens):,} tokens are there twice")
     if kind == "llama":

@@ -265,8 +265,8 @@ def parse(path: Path, head: bytes, size: int) -> Header | None:
         metadata: dict[str, Value] = {}
         for _ in range(n_keys):
             key = cursor.text().decode(errors="replace")
-            if not key or key in metadata:
-                raise unsound(path, f"the key {key!r:.80} twice" if key else "a key without a name")
+            if not key or "\0" in key or key in metadata:  # llama.cpp compares up to a NUL
+                raise unsound(path, f"the key {key!r:.80}{' twice' if key in metadata else ''}")
             metadata[key] = cursor.value(key)
         table = []
         for _ in range(n_tensors):
@@ -294,8 +294,8 @@ def _tensors(
     end = 0
     for raw_name, shape, kind, offset in table:
         name = raw_name.decode(errors="replace")
-        if not name or len(raw_name) >= 64 or name in seen:
-            raise unsound(path, f"the tensor {name!r:.80} twice" if name in seen else f"a tensor named {name!r:.80}")
+        if not name or "\0" in name or len(raw_name) >= 64 or name in seen:
+            raise unsound(path, f"the tensor {name!r:.80}{' twice' if name in seen else ''}")
         seen.add(name)
         if kind not in TENSOR_TYPES:
             raise unsound(path, f"tensor {name!r} has type {kind}, which no weight has")

@@ -14,6 +14,7 @@ from ..interrupt import Interrupted, Stop
 from .llama import C, complaint, forget_complaints
 from .model import Model
 from .plan import Plan
+from .shelf import WORTH, Memory, Shelf, common
 
 #: A pass over fewer tokens goes through other kernels, whose sums round differently: on a CPU, without repacked
 #: weights, every slicing of a prompt gives the same bits as long as each slice has at least this many tokens.
@@ -40,12 +41,11 @@ class Context:
         self.size = 0
         self.tokens: list[int] = []
         self.reusable = 0
+        self._shelf = Shelf()
 
     def close(self) -> None:
-        if self._pointer:
-            C.llama_free(self._pointer)
-            self._pointer = None
-        self.size, self.tokens, self.reusable = 0, [], 0
+        self._shelf.clear()
+        self._free()
 
     def prefill(
         self,
@@ -67,6 +67,7 @@ class Context:
             how many of the prompt's tokens were already there.
         """
         self._reserve(room)
+        self._fetch(prompt)
         cached = self._shared(prompt)
         self._cut(cached)
         done = cached
@@ -84,7 +85,7 @@ class Context:
         What is there of both is kept: going back or on by a few tokens costs a few tokens.
         """
         whole = [*prompt, *generated]
-        held = self._held(whole)
+        held = common(self.tokens, whole)
         if generated and self.reusable == len(prompt) <= held and room <= self.size:
             self._cut(min(held, len(whole) - 1))  # logits are there for the last pass alone: decode one at least
         else:
@@ -105,12 +106,7 @@ class Context:
 
     def _shared(self, prompt: Sequence[int]) -> int:
         """How many leading tokens can be kept so that the rest is no shorter than a slice may be."""
-        return max(0, min(self._held(prompt), self.reusable, len(prompt) - SLICE_MIN))
-
-    def _held(self, tokens: Sequence[int]) -> int:
-        """How many of the tokens, from the first on, the memory holds."""
-        pairs = enumerate(zip(self.tokens, tokens))  # noqa: B905 (up to the end of the shorter)
-        return next((at for at, (ours, theirs) in pairs if ours != theirs), min(len(self.tokens), len(tokens)))
+        return max(0, min(common(self.tokens, prompt), self.reusable, len(prompt) - SLICE_MIN))
 
     def _cut(self, length: int) -> None:
         if length < len(self.tokens):
@@ -142,9 +138,8 @@ class Context:
         params.n_batch = params.n_ubatch = min(size, SLICE_MAX)
         params.n_seq_max = 1
         forget_complaints()
-        kept = self._saved()
-        reusable, tokens = self.reusable, self.tokens[: self.reusable]
-        self.close()  # the old memory goes before the new one comes: never both at once
+        kept = self._copy()
+        self._free()  # the old memory goes before the new one comes: never both at once
         self._pointer = C.llama_init_from_model(self._model.pointer, params)
         if not self._pointer:
             raise PhiError(
@@ -152,16 +147,35 @@ class Context:
                 "try a smaller n_ctx or max_tokens"
             )
         self.size = C.llama_n_ctx(self._pointer)
-        if kept and C.llama_state_seq_set_data(self._pointer, kept, len(kept), 0):
-            self.tokens, self.reusable = tokens, reusable
+        if kept:
+            self._put_back(kept)
 
-    def _saved(self) -> ctypes.Array[ctypes.c_uint8] | None:
+    def _free(self) -> None:
+        if self._pointer:
+            C.llama_free(self._pointer)
+            self._pointer = None
+        self.size, self.tokens, self.reusable = 0, [], 0
+
+    def _fetch(self, prompt: Sequence[int]) -> None:
+        """Put aside what the prompt would push out, and take down what it begins like, where either is worth it."""
+        shared = min(common(self.tokens, prompt), self.reusable)
+        better = self._shelf.best(prompt, shared)
+        if self.reusable - shared >= WORTH and (aside := self._copy()):
+            self._shelf.put(aside)
+        if better and len(better.tokens) <= self.size:
+            self._put_back(better)
+
+    def _copy(self) -> Memory | None:
+        """The reusable part of the memory; what was decoded after it is let go."""
         if not self.reusable:
             return None
         self._cut(self.reusable)
-        size = C.llama_state_seq_get_size(self._pointer, 0)
-        data = (ctypes.c_uint8 * size)()
-        return data if C.llama_state_seq_get_data(self._pointer, data, size, 0) == size else None
+        return Memory.of(self._pointer, self.tokens)
+
+    def _put_back(self, memory: Memory) -> None:
+        there = memory.put_back(self._pointer)
+        self.tokens = list(memory.tokens) if there else []
+        self.reusable = len(self.tokens)
 
 
 def context_params(plan: Plan, aborts: Any) -> Any:

@@ -1,0 +1,152 @@
+"""The promise: the logits after a prompt and an answer so far are the same bits, whatever came before or beside."""
+
+import random
+import threading
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from phi_magic.engine.batch import WIDE, Batch
+from phi_magic.engine.context import Context, slices
+from phi_magic.engine.model import Model
+from phi_magic.engine.plan import Plan
+from phi_magic.interrupt import Interrupted, Stop
+
+PLANS = {
+    "as chosen": Plan(n_threads=1),
+    "two threads": Plan(n_threads=2),
+    "quantised cache": Plan(n_threads=1, flash_attention=True, key_type="q8_0", value_type="q8_0"),
+}
+
+
+@pytest.fixture(scope="module")
+def model():
+    model = Model(Path(str(files("phi_magic") / "demo" / "phi-demo.gguf")))
+    yield model
+    model.close()
+
+
+class Asker:
+    """Asks at random, and knows what a fresh context answers."""
+
+    def __init__(self, model, plan, seed):
+        self.model, self.plan, self.random = model, plan, random.Random(seed)
+        self.context = Context(model, plan)
+        self.prompt = self.tokens(40)
+        self.others = [self.tokens(count) for count in (90, 150, 300)]
+
+    def tokens(self, count):
+        return [self.random.randrange(300, self.model.n_vocab) for _ in range(count)]
+
+    def fresh(self, prompt, generated):
+        context = Context(self.model, Plan(**{**self.plan.to_dict(), "n_threads": 1}))
+        try:
+            context.prefill(prompt, room=len(prompt) + 50, stop=Stop())
+            found = [context.logits.copy()]
+            for token in generated:
+                context.append(token, stop=Stop())
+                found.append(context.logits.copy())
+            return found
+        finally:
+            context.close()
+
+    def ask(self):
+        """A prompt that shares some beginning with the last one, and an answer after it."""
+        keep = self.random.randrange(len(self.prompt) + 1)
+        self.prompt = self.prompt[:keep][-600:] + self.tokens(self.random.randrange(1, 90))
+        generated = self.tokens(self.random.randrange(4))
+        room = len(self.prompt) + self.random.choice([8, 300, 700])
+        self.context.prefill(self.prompt, room=room, stop=Stop())
+        found = [self.context.logits.copy()]
+        for token in generated:
+            self.context.append(token, stop=Stop())
+            found.append(self.context.logits.copy())
+        return self.same(found, generated)
+
+    def go_back(self):
+        """To some place in an answer, and on from there, as branching does."""
+        generated = self.tokens(6)
+        self.context.follow(self.prompt, generated, room=len(self.prompt) + 20, stop=Stop())
+        branch = generated[: self.random.randrange(5)] + self.tokens(2)
+        self.context.follow(self.prompt, branch, room=len(self.prompt) + 20, stop=Stop())
+        return self.same([self.context.logits.copy()], branch, last=True)
+
+    def interrupt(self):
+        stop = Stop()
+        prompt = self.prompt + self.tokens(self.random.randrange(1, 900))
+        threading.Timer(self.random.random() / 50, stop.set).start()
+        try:
+            self.context.prefill(prompt, room=len(prompt) + 1, stop=stop)
+        except Interrupted:
+            return True
+        return self.same([self.context.logits.copy()], [], prompt=prompt)
+
+    def change_the_subject(self):
+        """Between conversations that have nothing in common, each long enough to be put aside."""
+        at = self.random.randrange(len(self.others))
+        self.others[at], self.prompt = self.prompt, self.others[at]
+        return self.ask()
+
+    def forget(self):
+        self.context.close()
+        return True
+
+    def same(self, found, generated, *, prompt=None, last=False):
+        wanted = self.fresh(prompt or self.prompt, generated)
+        wanted = wanted[-1:] if last else wanted
+        return all((ours == theirs).all() for ours, theirs in zip(found, wanted, strict=True))
+
+
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
+@pytest.mark.parametrize("seed", range(3))
+def test_logits_are_the_same_bits_after_anything(model, plan, seed):
+    asker = Asker(model, plan, seed)
+    try:
+        often = [asker.ask, asker.change_the_subject]
+        acts = [*often, *often, asker.go_back, asker.interrupt, asker.forget]
+        for _ in range(25):
+            act = asker.random.choice(acts)
+            assert act(), act.__name__
+    finally:
+        asker.context.close()
+
+
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
+def test_a_lane_has_the_same_bits_whatever_the_others_hold(model, plan):
+    draw = random.Random(0)
+
+    def tokens(count):
+        return [draw.randrange(300, model.n_vocab) for _ in range(count)]
+
+    shared, own, answer = tokens(20), tokens(15), tokens(4)
+
+    def logits(lanes, others, share):
+        batch = Batch(model, plan, lanes=lanes, room=200)
+        try:
+            batch.share(share, stop=Stop())
+            mine = draw.randrange(batch.lanes)
+            busy = [lane for lane in range(batch.lanes) if lane != mine][:others]
+            for lane in busy:
+                batch.prefill(lane, tokens(draw.randrange(1, 90)), stop=Stop())
+            batch.prefill(mine, shared + own, stop=Stop())
+            found = [batch.logits(-1).copy()]
+            for token in answer:
+                batch.decode({**{lane: tokens(1)[0] for lane in busy}, mine: token}, stop=Stop())
+                found.append(batch.logits(mine).copy())
+            return np.array(found)
+        finally:
+            batch.close()
+
+    alone = logits(WIDE, 0, [])
+    for lanes, others, share in [(8, 3, []), (8, 7, shared), (12, 11, []), (17, 5, shared), (32, 31, shared)]:
+        assert (logits(lanes, others, share) == alone).all(), (lanes, others)
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"),
+    [(0, []), (1, [1]), (7, [7]), (8, [8]), (512, [512]), (513, [505, 8]), (519, [511, 8]), (520, [512, 8]), (1030, [512, 510, 8])],
+)
+def test_no_slice_is_shorter_than_its_kernels_need(count, sizes):
+    assert slices(count) == sizes

@@ -36,7 +36,9 @@ class Page(HTMLParser):
         if tag not in TEXT_TAGS:
             self.dangers.append(tag)
         for name, value in attributes:
-            if name not in ATTRIBUTES or (name == "style" and not re.fullmatch(r"text-align: ?\w+;?", value)):
+            if name not in ATTRIBUTES or (
+                name == "style" and not re.fullmatch(r"text-align: ?\w+;?|margin-bottom:1em", value)
+            ):
                 self.dangers.append((tag, name, value))
             if name == "href":
                 self.links.append(value)
@@ -261,7 +263,7 @@ def test_no_answer_acts_in_another_markdown_parser(reader, answer):
 @given(ANSWERS)
 def test_another_parser_reads_the_same_words(answer):
     def words(html):
-        return [word for word in re.split(r"[\s$\\]+", Page(html).text) if word]
+        return re.sub(r"[*_]", "", Page(html).text).split()  # emphasis within emphasis is written in few ways
 
     for differing in "$\\~":  # formulas, commands as code, and passages struck out
         answer = answer.replace(differing, "")
@@ -347,6 +349,11 @@ def test_a_haiku_keeps_its_lines():
             r"$$\begin{align*} a &= b \\ c &= d \label{e}\end{align*}$$",
             r"\[\begin{aligned} a &= b \\ c &= d \end{aligned}\]",
         ),
+        (
+            "\\begin{align}\na &= b \\tag{1}\n\\end{align}",
+            "\\[\\begin{aligned}\na &= b \\qquad \\text{(1)}\n\\end{aligned}\\]",
+        ),
+        (r"$a\\[2pt]b\\$", r"\(a\\ b\)"),
         (r"- item $\frac{1}{2}$", r"\(\frac{1}{2}\)"),
     ],
 )
@@ -358,7 +365,7 @@ def test_a_formula_reaches_the_typesetter_untouched(written, tex):
     "prose",
     [
         *("$5 and $10", "It costs $5.", "US$5 or A$6$", "$5-$10", "$ 5 $", r"\$x\$", "$5 is more than 3$", "a $ b"),
-        *(r"C:\Users\me", r"\\(x\\)", r"\alpha alone", r"\begin{align} x \end{align}"),
+        *(r"C:\Users\me", r"\\(x\\)", r"\alpha alone", r"see \begin{align} x \end{align}"),
     ],
 )
 def test_money_and_paths_are_no_formulas(prose):
@@ -410,6 +417,12 @@ def test_the_listed_commands_make_no_link_load_nothing_and_define_nothing():
     assert not COMMANDS & set(commanding.split())
 
 
+def test_a_page_has_only_so_much_to_typeset():
+    html = to_html("$x+y+z$ " * 10_000)
+    assert 1000 < html.count("phi-formula") < 10_000
+    assert "<code>$x+y+z$</code>" in html
+
+
 def test_code_is_shown_as_it_was_written():
     code = "def f(x):\n\treturn '<b>' and x\n\n\n$y$ \\(z\\) `q` ![a](http://h)\n"
     for fence in ("```", "~~~~"):
@@ -419,7 +432,8 @@ def test_code_is_shown_as_it_was_written():
 
 def test_code_has_the_classes_that_jupyter_colours():
     html = to_html("```python\ndef f(): pass\n```")
-    assert '<div class="highlight"><pre dir="ltr"><code class="language-python"><span class="k">def</span>' in html
+    assert '<div class="highlight"' in html
+    assert '<code class="language-python"><span class="k">def</span>' in html
 
 
 @pytest.mark.parametrize("name", ["mermaid", "{=latex}", "{=html}", "math", 'html" onclick="x', "geojson"])

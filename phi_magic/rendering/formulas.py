@@ -12,11 +12,13 @@ import re
 from markdown_it import MarkdownIt
 from markdown_it.rules_block import StateBlock
 from markdown_it.rules_inline import StateInline
+from markdown_it.utils import EnvType
 
-# Longer or deeper formulas are shown as source: a typesetter's time grows faster than their size.
+# Longer or deeper formulas, and those beyond a sum, are shown as source: a typesetter's time grows faster than they do.
 LONGEST = 2000
-DEEPEST = 24
 MOST_LINES = 100
+DEEPEST = 24
+MOST_IN_ALL = 20_000
 
 # A body ends at the next delimiter of any kind, so all scans together pass over a text only once.
 _BODY = rf"(?:[^$\\`]|\\[^()\[\]$`]){{1,{LONGEST}}}"
@@ -28,16 +30,18 @@ _FORMULA = re.compile(
 )
 # "$5 is more than 3$": an amount and words, not a formula.
 _AMOUNT = re.compile(r"\d[\d.,]*\s+[^\W\d_]{2,}")
-_BLOCK_END = {"$$": "$$", "\\[": "\\]"}
+_BLOCK_START = re.compile(r"\$\$|\\\[|\\begin\{((?:align|equation|gather)\*?)\}")
 
 _COMMAND = re.compile(r"\\([A-Za-z]+|.)", re.DOTALL)
 _ENVIRONMENT = re.compile(r"\\(begin|end)\s*\{([^{}]*)\}")
 # ``^^5c`` is a backslash to LaTeX; ``%`` would comment the end of the formula away, ``#`` belongs to macros.
 _NEVER = re.compile(r"\^\^|[%#$`]|\n\s*\n")
+# The columns of an array are letters: ``*{99999999}{c}`` would ask for as many.
+_COLUMNS = re.compile(r"\\begin\s*\{array\}(?!\s*\{[lcr| ]*\})")
 
 SYMBOLS = frozenset("\\,;:!>|{}%&#_ \n")
 ENVIRONMENTS = frozenset(
-    "aligned alignedat array bmatrix Bmatrix cases dcases gathered matrix pmatrix smallmatrix split substack"
+    "aligned array bmatrix Bmatrix cases dcases gathered matrix pmatrix smallmatrix split substack"
     " vmatrix Vmatrix".split()
 )
 COMMANDS = frozenset(
@@ -47,7 +51,7 @@ COMMANDS = frozenset(
     Phi Psi Omega digamma aleph beth gimel daleth ell hbar hslash imath jmath wp Re Im Bbbk eth mho nabla partial infty
     emptyset varnothing angle measuredangle sphericalangle triangle square blacksquare Box Diamond diamond lozenge
     bigstar star clubsuit diamondsuit heartsuit spadesuit flat natural sharp surd top bot prime backprime complement
-    checkmark degree dagger ddagger dag ddag S P copyright circledR pounds yen euro maltese
+    checkmark degree dagger ddagger S circledR yen maltese
     sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh coth exp log ln lg det dim deg gcd hom ker arg max min
     sup inf lim limsup liminf injlim projlim varlimsup varliminf Pr mod bmod pmod pod operatorname limits nolimits
     sum prod coprod int iint iiint oint smallint bigcup bigcap bigsqcup bigvee bigwedge bigodot bigoplus bigotimes
@@ -74,9 +78,9 @@ COMMANDS = frozenset(
     langle rangle lbrace rbrace lbrack rbrack lfloor rfloor lceil rceil lvert rvert lVert rVert vert Vert backslash
     lgroup rgroup lmoustache rmoustache ulcorner urcorner llcorner lrcorner
     text textrm textbf textit textsf texttt textnormal mbox mathrm mathbf mathit mathsf mathtt mathbb mathcal mathfrak
-    mathscr mathnormal boldsymbol bm pmb rm bf it sf tt cal displaystyle textstyle scriptstyle scriptscriptstyle
-    quad qquad enspace thinspace medspace thickspace negthinspace space nobreakspace hline hdashline cr nonumber notag
-    tag begin end mathbin mathrel mathop mathord mathopen mathclose mathpunct mathinner
+    mathscr mathnormal boldsymbol pmb rm bf it sf tt cal displaystyle textstyle scriptstyle scriptscriptstyle
+    quad qquad enspace thinspace negthinspace space nobreakspace hline hdashline cr nonumber notag
+    begin end mathbin mathrel mathop mathord mathopen mathclose mathpunct mathinner
     """.split()
 )
 
@@ -85,9 +89,10 @@ def formula(source: str) -> str | None:
     r"""Return the TeX of a formula in a form that MathJax, KaTeX and LaTeX all typeset, or None if it must not be.
 
     ``source`` is what stands between the delimiters. Displays (``align``, ``gather``, ``equation``) become the forms
-    that are allowed inside a display, and labels go: a page knows each label only once.
+    that are allowed inside a display, a tag becomes text, and labels go: a page knows each label only once.
     """
     tex = re.sub(r"\\label\s*\{[^{}]*\}", "", source)
+    tex = re.sub(r"\\tag\s*\*?\s*\{([^{}]*)\}", r"\\qquad \\text{(\1)}", tex)
     tex = re.sub(r"\\(begin|end)\s*\{(align|gather)\*?\}", r"\\\1{\2ed}", tex)
     tex = re.sub(r"\\(begin|end)\s*\{(equation|displaymath)\*?\}", "", tex)
     # One blank follows a line break, and no length: JupyterLab's reader of Markdown would mistake the next character.
@@ -102,7 +107,7 @@ def formula(source: str) -> str | None:
     if not all(command in COMMANDS or command in SYMBOLS for command in commands):
         return None
     bare = _COMMAND.sub(" ", tex)  # so that an escaped brace or percent sign does not count
-    if "\\" in bare or _NEVER.search(bare) or not _balanced(bare):
+    if "\\" in bare or _NEVER.search(bare) or _COLUMNS.search(tex) or not _balanced(bare):
         return None
     environments = _ENVIRONMENT.findall(tex)
     if len(environments) != commands.count("begin") + commands.count("end"):
@@ -134,7 +139,7 @@ def _nested(environments: list[tuple[str, str]]) -> bool:
 
 
 def formula_plugin(md: MarkdownIt) -> None:
-    r"""Teach a parser ``$…$``, ``$$…$$``, ``\(…\)`` and ``\[…\]``.
+    r"""Teach a parser ``$…$``, ``$$…$$``, ``\(…\)``, ``\[…\]``, and displays like ``\begin{align}`` that stand alone.
 
     A formula becomes a token ``formula`` (inline) or ``formula_block``, its TeX in ``content``, "display" or "inline"
     in ``info``. One that must not be typeset becomes code.
@@ -155,7 +160,7 @@ def _inline_rule(state: StateInline, silent: bool) -> bool:
     if kind == "dollar" and (_word_before(state) or _AMOUNT.match(match["dollar"])):
         return False
     if not silent:
-        tex = formula(match[kind])
+        tex = _within_sum(formula(match[kind]), state.env)
         token = state.push("formula" if tex else "code_inline", "" if tex else "code", 0)
         token.content = tex or match[0].replace("\n", " ")
         token.info = "inline" if kind in ("dollar", "paren") else "display"
@@ -170,13 +175,14 @@ def _word_before(state: StateInline) -> bool:
 
 def _block_rule(state: StateBlock, start_line: int, end_line: int, silent: bool) -> bool:
     begin = state.bMarks[start_line] + state.tShift[start_line]
-    closer = _BLOCK_END.get(state.src[begin : begin + 2])
-    if closer is None or state.is_code_block(start_line):
+    opener = _BLOCK_START.match(state.src, begin)
+    if opener is None or state.is_code_block(start_line):
         return False
-    if state.src.find(closer, begin + 2, begin + LONGEST) < 0:
+    closer = f"\\end{{{opener[1]}}}" if opener[1] else {"$$": "$$", "\\[": "\\]"}[opener[0]]
+    if state.src.find(closer, opener.end(), begin + LONGEST) < 0:
         return False
     line = start_line
-    while closer not in state.src[begin + 2 if line == start_line else state.bMarks[line] : state.eMarks[line]]:
+    while closer not in state.src[max(opener.end(), state.bMarks[line]) : state.eMarks[line]]:
         line += 1
         if (
             line >= min(end_line, start_line + MOST_LINES)
@@ -186,10 +192,10 @@ def _block_rule(state: StateBlock, start_line: int, end_line: int, silent: bool)
             return False
     source = state.getLines(start_line, line + 1, state.blkIndent, False).strip()
     match = _FORMULA.fullmatch(source)
-    if match is None:
+    if match is None and not (opener[1] and source.endswith(closer)):
         return False
     if not silent:
-        tex = formula(match[match.lastgroup or ""])
+        tex = _within_sum(formula(match[match.lastgroup or ""] if match else source), state.env)
         token = state.push("formula_block" if tex else "code_block", "" if tex else "code", 0)
         token.block = True
         token.content = tex or source + "\n"
@@ -197,3 +203,8 @@ def _block_rule(state: StateBlock, start_line: int, end_line: int, silent: bool)
         token.map = [start_line, line + 1]
         state.line = line + 1
     return True
+
+
+def _within_sum(tex: str | None, env: EnvType) -> str | None:
+    env["formulas"] = env.get("formulas", 0) + len(tex or "")
+    return tex if env["formulas"] <= MOST_IN_ALL else None

@@ -32,6 +32,8 @@ def to_html(text: str) -> str:
     for token in tokens:
         if token.type in _DIRECTED:
             token.attrs["dir"] = "auto"
+        elif token.type in ("th_open", "td_open"):
+            token.attrs.setdefault("style", "text-align:left")  # JupyterLab would put text to the right, as numbers
     return f'<div class="phi-answer">\n{_RENDERER.render(tokens, _OPTIONS, {})}</div>'
 
 
@@ -64,7 +66,7 @@ class _Renderer(RendererHTML):
         return f'<a href="{escapeHtml(address)}" rel="noopener noreferrer" target="_blank">'
 
     def code_block(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
-        return f'<pre dir="ltr"><code>{escapeHtml(tokens[idx].content)}</code></pre>\n'
+        return f'<pre dir="ltr" style="margin-bottom:1em"><code>{escapeHtml(tokens[idx].content)}</code></pre>\n'
 
     def fence(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         language = tokens[idx].info.partition(" ")[0]
@@ -72,7 +74,9 @@ class _Renderer(RendererHTML):
         code = tokens[idx].content
         env["code"] = env.get("code", 0) + len(code)
         code = highlight(code, language) if env["code"] <= 4 * LONGEST else escapeHtml(code)
-        return f'<div class="highlight"><pre dir="ltr"><code{name}>{code}</code></pre></div>\n'
+        return (
+            f'<div class="highlight" style="margin-bottom:1em"><pre dir="ltr"><code{name}>{code}</code></pre></div>\n'
+        )
 
     def formula(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         left, right = ("\\(", "\\)") if tokens[idx].info == "inline" else ("\\[", "\\]")

@@ -158,7 +158,7 @@ class _Writer:
         # Neighbouring code becomes one span: two would run into each other.
         for is_code, run in groupby(pieces, lambda piece: piece[0]):
             text = "".join(text for _, text in run)
-            if is_code and written.endswith("$"):
+            if is_code and written[-1:] == "$" and written[-2:] != r"\$":
                 written += " "  # JupyterLab takes the sign before a span for a part of it
             written += self._span(text) if is_code else text
         return written

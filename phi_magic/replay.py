@@ -19,7 +19,7 @@ from .gguf import read_header, show_path
 from .models import file_sha256, resolve
 from .phi import ANSWER_TRAITS, Phi
 from .rendering import to_text
-from .reply import Reply
+from .reply import Message, Reply
 from .table import Table
 
 _AROUND = 30  # characters shown on each side of the first difference
@@ -80,7 +80,7 @@ def replay(phi: Phi, recorded: Recorded, *, on_status: Callable[[str], None] = l
         on_status: told in a few words what is going on until the first token is there.
     """
     notes: list[str] = []
-    last = phi.last
+    last, mapped = phi.last, phi.mapped
     try:
         record = _checked(recorded.record)
         notes += _changes(record)
@@ -90,7 +90,7 @@ def replay(phi: Phi, recorded: Recorded, *, on_status: Callable[[str], None] = l
     except PhiError as error:
         return Outcome(recorded.where, failure=f"cannot be run again: {error}", notes=tuple(notes))
     finally:
-        phi.last = last  # what was asked for last, not what was asked for again
+        phi.last, phi.mapped = last, mapped  # what was asked for last, not what was asked for again
     shown = reply.text if recorded.exact else to_text(reply.text)
     return Outcome(recorded.where, reply, difference=difference(recorded.text, shown), notes=tuple(notes))
 
@@ -166,16 +166,15 @@ def _answer(phi: Phi, record: Mapping[str, Any], plan: Plan, on_status: Callable
     options = {name: params[name] for name in _SETTINGS if name in params}
     if record["finish_reason"] == "interrupted":  # as far as it came
         options["max_tokens"] = record["usage"]["completion_tokens"]
-    stream = phi.stream(
-        [*record["messages"], {"role": "user", "content": record["prompt"]}],
-        model=record["model"],
-        seed=record["seed"],
-        raw=params.get("raw", False),
-        begin=params.get("begin", ()),
-        plan=plan,
-        on_status=on_status,
-        **options,
-    )
+    options |= {"model": record["model"], "seed": record["seed"], "plan": plan}
+    options |= {name: params[name] for name in _EXTRAS if name in params}
+    prompt: list[Message] = [*record["messages"], {"role": "user", "content": record["prompt"]}]
+    if record["engine"].get("pass") == "wide":  # one of many, whose bits are those of wide passes
+        together = phi.stream_all([(prompt, options)], on_status=on_status)
+        for _ in together:
+            pass
+        return together.replies[0]
+    stream = phi.stream(prompt, on_status=on_status, **options)
     for _ in stream:
         pass
     return stream.reply

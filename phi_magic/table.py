@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from .rendering import to_text
 
 _STYLE = "text-align: left; vertical-align: top; white-space: pre-wrap; overflow-wrap: anywhere; padding: 0.3em 0.8em"
-_WIDEST = 72  # characters of a column of text
+_WIDTH = 110  # characters that the columns of a plain table may take together
+_NARROWEST = 24  # characters that a column of text keeps
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,9 @@ class Table:
 
     def to_plain(self) -> str:
         """Columns as wide as their texts, which are wrapped; the headers underlined."""
-        grid = [[_wrapped(text) for text in row] for row in (self.headers, *self.rows)]
-        widths = [max(len(line) for row in grid for line in row[column]) for column in range(len(self.headers))]
+        texts = [[to_text(text).expandtabs(4) for text in row] for row in (self.headers, *self.rows)]
+        widths = _widths([max(_longest(row[column]) for row in texts) for column in range(len(self.headers))])
+        grid = [[_wrapped(text, width) for text, width in zip(row, widths, strict=True)] for row in texts]
         shown = [_lines(row, widths) for row in grid]
         rule = "  ".join("─" * width for width in widths)
         # Where a text takes several lines, an empty one keeps the rows apart.
@@ -49,9 +51,21 @@ def _escaped(text: str) -> str:
     return html.escape(to_text(text))
 
 
-def _wrapped(text: str) -> list[str]:
-    lines = to_text(text).expandtabs(4).split("\n")
-    return [part for line in lines for part in textwrap.wrap(line, _WIDEST, replace_whitespace=False) or [""]]
+def _longest(text: str) -> int:
+    return max(map(len, text.split("\n")))
+
+
+def _widths(wanted: list[int]) -> list[int]:
+    """Columns as wide as they want to be, the widest cut back until all have room."""
+    while sum(wanted) > _WIDTH and max(wanted) > _NARROWEST:
+        at = wanted.index(max(wanted))
+        others = sorted(wanted)[-2] if len(wanted) > 1 else 0
+        wanted[at] = max(_NARROWEST, min(others, wanted[at] - 1), wanted[at] - (sum(wanted) - _WIDTH))
+    return wanted
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return [part for line in text.split("\n") for part in textwrap.wrap(line, width, replace_whitespace=False) or [""]]
 
 
 def _lines(row: Sequence[list[str]], widths: Sequence[int]) -> str:

@@ -10,11 +10,12 @@ from IPython.display import display
 from ..errors import PhiError
 from ..options import unknown
 from ..phi import Phi
-from ..table import Table
 from .adapting import one_line
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
+
+    from ..table import Table
 
 ACTIONS = ("list", "pull", "load", "unload", "info", "rm")
 

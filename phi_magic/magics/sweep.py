@@ -1,0 +1,104 @@
+"""``%%phi_sweep``: a grid of answers in one output."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.magic import Magics, cell_magic, magics_class, no_var_expand
+
+from ..options import ASKING, CELL, Option, overrides, split, variable
+from ..phi import Phi
+from .adapting import arguments as magic_arguments
+from .adapting import one_line
+from .board import Board
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+_OPTIONS = (
+    *(option for option in ASKING if "--no-stream" not in option.flags),
+    *(option for option in CELL if option.flags[-1] in ("--out", "--no-vars")),
+    Option(("--max",), {"dest": "most", "metavar": "N", "type": int, "help": "The most answers. Default: 256."}),
+)
+
+
+@magics_class
+class SweepMagics(Magics):
+    """The magic of one shell, with the ``Phi`` whose traits it uses."""
+
+    shell: InteractiveShell
+
+    def __init__(self, shell: InteractiveShell, phi: Phi) -> None:
+        super().__init__(shell)
+        self.settings = phi
+
+    @no_var_expand
+    @cell_magic
+    @magic_arguments(*_OPTIONS)
+    def phi_sweep(self, line: str, cell: str) -> None:
+        """Answer a prompt with every combination of some settings, and show the answers as a table.
+
+        %%phi_sweep temperature=0.2,0.8 seed=1:5 top_p=0.5:1:0.1 [options]
+
+        A,B are values; FROM:TO whole numbers, both ends included; FROM:TO:STEP any numbers. The options are those of
+        %%phi; -o binds a DataFrame where pandas is there, else a list of Replies. %phi_replay gives each answer again.
+        """
+        with one_line():
+            from ..sweep import MOST, parse
+
+            words, axes = _split(line)
+            arguments = SweepMagics.phi_sweep.parser.parse_args(words)  # type: ignore[union-attr]
+            name = variable(arguments.out)
+            grid = parse(axes, most=arguments.most or MOST)
+            if not arguments.no_vars:
+                from ..prompt import fill
+
+                cell = fill(cell, self.shell.user_ns)
+            prompt = cell if arguments.raw else cell.strip("\n")
+            self._show(prompt, grid, overrides(arguments), name, quiet=arguments.quiet)
+
+    def _show(self, prompt: str, grid: Any, options: dict[str, Any], name: str | None, *, quiet: bool) -> None:
+        from ..sweep import frame, record, sweep, table
+
+        board = Board(self.shell, interval=self.settings.refresh_interval)
+
+        def draw(status: str = "") -> None:
+            if not quiet:
+                board.draw(lambda: table(grid, stream.replies, status).bundle())
+
+        stream = sweep(self.settings, prompt, grid, on_status=draw, **options)
+        interrupted = False
+        with stream.stopping.holding_interrupts():  # what there is gets shown and bound, whenever Ctrl-C comes
+            try:
+                for _ in stream:
+                    draw()
+            except KeyboardInterrupt:
+                interrupted = True
+            if name:
+                self.shell.user_ns[name] = frame(grid, stream.replies)
+            if not quiet:
+                data = table(grid, stream.replies, "interrupted" * interrupted).bundle()
+                board.finish(data, {"phi_magic": record(stream.replies)})
+        if interrupted or stream.stopping.by_signal:
+            raise KeyboardInterrupt  # so that the cells in the queue do not run
+
+
+def _split(line: str) -> tuple[list[str], list[str]]:
+    """Options and axes, in whatever order they stand."""
+    options, rest = split(line, _OPTIONS)
+    axes = []
+    while rest:
+        axis, _, after = rest.partition(" ")
+        axes.append(axis)
+        more, rest = split(after, _OPTIONS)
+        options += more
+    return options, axes
+
+
+def complete(shell: InteractiveShell, event: Any) -> list[str]:
+    """For Tab: the settings that can be swept, and options."""
+    from ..sweep import SWEPT
+
+    flags = [flag for option in _OPTIONS for flag in option.flags]
+    words = flags if event.symbol.startswith("-") else [f"{name}=" for name in SWEPT]
+    return [word for word in words if word.startswith(event.symbol)]

@@ -1,0 +1,207 @@
+"""A grid of answers from one prompt: every combination of the settings that are swept."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from traitlets import Float, Int
+
+from .errors import PhiError
+from .models import nearest
+from .phi import ANSWER_TRAITS, SEED_MAX, Phi, checked, takes
+from .reply import Reply
+from .table import Table
+
+if TYPE_CHECKING:
+    from .mapping import StreamAll
+
+#: The most answers of a grid, unless told.
+MOST = 256
+
+_TRAITS = {
+    name: trait
+    for name, trait in Phi.class_traits(config=True).items()
+    if name in (*ANSWER_TRAITS, "seed") and isinstance(trait, Int | Float)
+}
+#: What can be swept: the settings that are numbers and shape an answer's text.
+SWEPT = tuple(_TRAITS)
+
+_NUMBER = re.compile(r"[+-]?(\d{1,12}(\.\d{0,12})?|\.\d{1,12})(e[+-]?\d{1,2})?", re.IGNORECASE)
+_WIDEST_GRID = 5  # columns of answers that can still be read side by side
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The values of each setting that is swept, in the order in which they were written."""
+
+    axes: dict[str, tuple[Any, ...]]
+
+    @property
+    def varied(self) -> list[str]:
+        return [name for name, values in self.axes.items() if len(values) > 1]
+
+    def __len__(self) -> int:
+        return math.prod(map(len, self.axes.values()))
+
+    @property
+    def combinations(self) -> list[dict[str, Any]]:
+        """Every combination; the last setting varies fastest."""
+        return [dict(zip(self.axes, values, strict=True)) for values in itertools.product(*self.axes.values())]
+
+
+def parse(words: Sequence[str], *, most: int = MOST) -> Grid:
+    """A grid from words like ``temperature=0.2,0.8``, ``seed=1:5`` (whole numbers, both ends included) and
+    ``top_p=0.5:1:0.1`` (from, to, step).
+
+    Raises:
+        PhiError: no such setting, a value out of its bounds, or more than ``most`` combinations.
+    """
+    axes: dict[str, tuple[Any, ...]] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        name = name.replace("-", "_")
+        if name not in _TRAITS:
+            known = ", ".join(SWEPT)
+            raise PhiError(f"{name!r} cannot be swept{nearest(name, list(SWEPT))} (these can: {known})")
+        if not equals or not text:
+            raise PhiError(f"{name} needs values: {name}=A,B or {name}=FROM:TO or {name}=FROM:TO:STEP")
+        if name in axes:
+            raise PhiError(f"{name} is there twice; write all its values after one {name}=")
+        values = [value for part in text.split(",") for value in _range(name, part, most)]
+        axes[name] = tuple(dict.fromkeys(checked(_TRAITS[name], value) for value in values))
+    if not axes:
+        raise PhiError("nothing is swept; write, for example, temperature=0.2,0.8 seed=1:5")
+    grid = Grid(axes)
+    if len(grid) > most:
+        raise PhiError(f"{len(grid):,} answers; at most {most:,}, or more with --max {len(grid)}")
+    return grid
+
+
+def sweep(
+    phi: Phi,
+    prompt: str,
+    grid: Grid,
+    *,
+    on_status: Callable[[str], None] = lambda _: None,
+    **options: Any,
+) -> StreamAll:
+    """Answer a prompt with every combination of a grid, together: iterate for the numbers of the replies that grew.
+
+    The prompt is read once. An answer depends on its own settings alone, whatever else is in the grid. A seed that is
+    neither swept nor set is drawn once for all, so that what differs is what is swept.
+
+    Args:
+        options: as for :meth:`phi_magic.phi.Phi.stream`.
+
+    Raises:
+        PhiError: a setting that is swept is among the options.
+    """
+    for name in grid.axes:
+        if name in options:
+            raise PhiError(f"{name} is swept, and set by an option too; leave one of them out")
+    seed = {} if "seed" in options or phi.seed is not None else {"seed": secrets.randbelow(SEED_MAX + 1)}
+    questions = [(prompt, {**options, **seed, **combination}) for combination in grid.combinations]
+    return phi.stream_all(questions, on_status=on_status)
+
+
+def table(grid: Grid, replies: Sequence[Reply], status: str = "") -> Table:
+    """The answers so far. Two settings make a grid, unless it would be too wide; else each answer has a row."""
+    texts = [_shown(reply) for reply in replies]
+    varied = grid.varied
+    caption = " · ".join(filter(None, [_constants(grid, replies), _progress(replies), status]))
+    if len(varied) == 2:
+        down, across = sorted(varied, key=lambda name: -len(grid.axes[name]))
+        if len(grid.axes[across]) <= _WIDEST_GRID:
+            return _crossed(grid, down, across, texts, caption)
+    rows = [
+        [*(_number(combination[name]) for name in varied), text]
+        for combination, text in zip(grid.combinations, texts, strict=True)
+    ]
+    return Table([*varied, "answer"], rows, caption)
+
+
+def frame(grid: Grid, replies: Sequence[Reply]) -> Any:
+    """What ``-o`` binds: a DataFrame of the answers there are, one row each, where pandas is; else a list of Replies."""
+    there = [(c, r) for c, r in zip(grid.combinations, replies, strict=True) if r.usage.completion_tokens]
+    try:
+        pandas = import_module("pandas")
+    except ImportError:
+        return [reply for _, reply in there]
+    rows = [
+        {**combination, "text": reply.text, "finish_reason": reply.finish_reason}
+        | {"completion_tokens": reply.usage.completion_tokens, "reply": reply}
+        for combination, reply in there
+    ]
+    return pandas.DataFrame(rows, columns=[*grid.axes, "text", "finish_reason", "completion_tokens", "reply"])
+
+
+def record(replies: Sequence[Reply]) -> dict[str, Any]:
+    """What a notebook's output carries under the metadata key ``phi_magic``: all that replay needs."""
+    return {"replies": [reply.to_dict() for reply in replies if reply.usage.completion_tokens]}
+
+
+def _range(name: str, part: str, most: int) -> list[str]:
+    """The numbers that one value or range stands for, exactly as they would be written."""
+    numbers = part.strip().split(":")
+    if len(numbers) > 3 or not all(_NUMBER.fullmatch(number) for number in numbers):
+        raise PhiError(
+            f"{name}: {part!r} is no number and no range FROM:TO or FROM:TO:STEP; it must be {takes(_TRAITS[name])}"
+        )
+    if len(numbers) == 1:
+        return numbers
+    low, high, *rest = map(Decimal, numbers)
+    step = rest[0] if rest else Decimal(1)
+    if not rest and (low % 1 or high % 1):
+        raise PhiError(f"{name}: {part} needs a step: {part}:0.1")
+    if step <= 0 or high < low:
+        raise PhiError(f"{name}: {part} holds no value: FROM must be below TO, and STEP above 0")
+    count = (high - low) / step + 1
+    if count > most:
+        raise PhiError(f"{name}: {part} holds {count:,.0f} values; at most {most:,}, or more with --max")
+    return [f"{low + step * i:f}" for i in range(int(count))]
+
+
+def _crossed(grid: Grid, down: str, across: str, texts: Sequence[str], caption: str) -> Table:
+    places = {
+        (combination[down], combination[across]): text
+        for combination, text in zip(grid.combinations, texts, strict=True)
+    }
+    rows = [
+        [f"{down} {_number(value)}", *(places[value, other] for other in grid.axes[across])]
+        for value in grid.axes[down]
+    ]
+    return Table(["", *(f"{across} {_number(value)}" for value in grid.axes[across])], rows, caption)
+
+
+def _shown(reply: Reply) -> str:
+    text = reply.text.strip("\n")
+    if not reply.timings.total:  # still being written, or waiting
+        return f"{text} …" if reply.usage.completion_tokens else "…"
+    return text if reply.finish_reason == "stop" else f"{text} [{reply.finish_reason}]".lstrip()
+
+
+def _progress(replies: Sequence[Reply]) -> str:
+    done = sum(bool(reply.timings.total) for reply in replies)
+    tokens = sum(reply.usage.completion_tokens for reply in replies)
+    count = f"{len(replies)} answer{'s' * (len(replies) != 1)}"
+    return f"{count if done == len(replies) else f'{done} of {count}'}, {tokens:,} tokens"
+
+
+def _constants(grid: Grid, replies: Sequence[Reply]) -> str:
+    """What all answers share of the settings that a reader asks for first."""
+    shared = {name: values[0] for name, values in grid.axes.items() if len(values) == 1}
+    if "seed" not in grid.axes and replies:
+        shared["seed"] = replies[0].seed
+    return ", ".join(f"{name} {_number(value)}" for name, value in shared.items())
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"

@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from ..conversation import forget
 from ..phi import Phi
-from . import ask, chat, fix, models, replay
+from . import ask, chat, fix, models, replay, sweep
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 #: Every class of magics; it is made with the shell and the shell's ``Phi``.
-MAGICS: tuple[Any, ...] = (ask.AskMagics, chat.ChatMagics, fix.FixMagics, models.ModelsMagics, replay.ReplayMagics)
+MAGICS: tuple[Any, ...] = (
+    ask.AskMagics,
+    chat.ChatMagics,
+    fix.FixMagics,
+    models.ModelsMagics,
+    replay.ReplayMagics,
+    sweep.SweepMagics,
+)
 
 #: What Tab offers after a magic's name.
 COMPLETERS: dict[str, Callable[[InteractiveShell, Any], list[str]]] = {
@@ -24,6 +31,7 @@ COMPLETERS: dict[str, Callable[[InteractiveShell, Any], list[str]]] = {
     "%phi_fix": fix.complete,
     "%phi_models": models.complete,
     "%phi_replay": replay.complete,
+    "%%phi_sweep": sweep.complete,
 }
 
 

@@ -41,6 +41,7 @@ class Ask:
     json: bool = False  #: the answer is to be parsed into ``Reply.data``
     begin: tuple[int, ...] = ()  #: token ids that the answer is made to begin with
     top_logprobs: int = 0
+    continues: bool = False  #: whether another question is likely to follow in this conversation
     keep_alive: float = -1
     identify: bool = True  #: whether the answer ends only when the model file's hash is known
 
@@ -132,6 +133,8 @@ def write(
         if ask.json:
             with suppress(PhiError):  # the format says so, beside the answer
                 reply.data = data(reply.text)
+        if ask.continues:
+            engine.read_ahead(_history(model, ask, reply))
         if identity:
             written = clock()
             identity.wait(stop)
@@ -241,6 +244,12 @@ def writer_for(
         begin=ask.begin,
         top_logprobs=ask.top_logprobs,
     )
+
+
+def _history(model: Model, ask: Ask, reply: Reply) -> list[int]:
+    """What the next question of the conversation will begin with; it itself is not known, so a letter stands for it."""
+    turns: list[Message] = [{"role": "assistant", "content": reply.text}, {"role": "user", "content": "?"}]
+    return _tokens(model, [*ask.messages, *turns], raw=False)
 
 
 def _waiting(on_status: Callable[[str], None]) -> Callable[[], None]:

@@ -124,12 +124,7 @@ class Phi(Configurable, Sampling):
         self,
         prompt: str | Sequence[Message],
         *,
-        raw: bool = False,
-        begin: Sequence[int] = (),
-        top_logprobs: int = 0,
         on_status: Callable[[str], None] = lambda _: None,
-        plan: Plan | None = None,
-        identify: bool = True,
         **options: Any,
     ) -> Stream:
         """Answer a prompt piece by piece: iterate over what this returns; its ``reply`` grows as it goes.
@@ -137,10 +132,11 @@ class Phi(Configurable, Sampling):
         Nothing is done before the first piece is asked for. The arguments are those of :meth:`__call__`, and:
 
         Args:
+            on_status: told in a few words what is going on until the first token is there.
             begin: token ids that the answer begins with, whatever would have been drawn. The draws are made all the
                 same, so that an answer that begins with the tokens of another goes on as that one did.
             top_logprobs: how many of the likeliest tokens to keep for every token of the reply.
-            on_status: told in a few words what is going on until the first token is there.
+            continues: whether another question is likely to follow: what it will begin with is then read meanwhile.
             plan: how to run the model, as a ``Reply`` recorded it; what suits this machine where left out.
             identify: end only when the SHA-256 of the model's file is known, which a file outside of the hub's cache
                 takes a second for each GB for, the first time.
@@ -149,9 +145,7 @@ class Phi(Configurable, Sampling):
         from .engine.engine import shared
         from .interrupt import Stop
 
-        ask, reply = self._ask(
-            prompt, raw=raw, begin=begin, top_logprobs=top_logprobs, plan=plan, identify=identify, **options
-        )
+        ask, reply = self._ask(prompt, **options)
         self.last = reply
         stop = Stop()
         return Stream(reply, write(shared, ask, reply, stop, on_status=on_status), stop)
@@ -211,6 +205,7 @@ class Phi(Configurable, Sampling):
         raw: bool = False,
         begin: Sequence[int] = (),
         top_logprobs: int = 0,
+        continues: bool = False,
         plan: Plan | None = None,
         identify: bool = True,
         **options: Any,
@@ -246,6 +241,7 @@ class Phi(Configurable, Sampling):
             json=settings["format"] == "json",
             begin=tuple(begin),
             top_logprobs=top_logprobs,
+            continues=continues,
             keep_alive=settings["keep_alive"],
             identify=identify,
         )
@@ -286,7 +282,7 @@ class Phi(Configurable, Sampling):
         """
         from .conversation import Conversation
 
-        return Conversation(name, self.stream)
+        return Conversation(name, partial(self.stream, continues=True))
 
     def load(self, *, on_status: Callable[[str], None] = lambda _: None, **options: Any) -> None:
         """Load the model now rather than with the first question; may download it.

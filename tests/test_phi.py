@@ -174,3 +174,27 @@ def test_another_model_replaces_the_loaded_one(slow_model):
     assert shared.model.path == slow_model
     phi.unload()
     assert shared.model is None
+
+
+def test_an_unrelated_question_does_not_cost_a_conversation_its_cache(phi):
+    history = [{"role": "user", "content": "Tell me of ice. " * 30}, {"role": "assistant", "content": "It is cold."}]
+    question = [*history, {"role": "user", "content": "And the sea?"}]
+    phi(question, max_tokens=1)
+    phi("What is a token? " * 30, max_tokens=1)
+    assert phi(question, max_tokens=1).usage.cached_tokens > 100
+
+
+def test_the_next_turn_of_a_conversation_finds_the_last_answer_read(phi):
+    from phi_magic.engine.engine import shared
+
+    first = phi.stream("Write a haiku about the sea", continues=True)
+    list(first)
+    while not shared._turn.try_take():  # the reader is still at it
+        time.sleep(0.01)
+    shared._turn.give()
+    history = [{"role": "user", "content": first.reply.prompt}, {"role": "assistant", "content": first.reply.text}]
+    question = [*history, {"role": "user", "content": "Another one"}]
+    second = phi(question)
+    assert second.usage.cached_tokens >= first.reply.usage.prompt_tokens + first.reply.usage.completion_tokens - 8
+    phi.unload()
+    assert phi(question).text == second.text

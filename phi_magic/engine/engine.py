@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import PhiError
 from ..gguf import Header, read_header
-from ..interrupt import Stop
+from ..interrupt import Interrupted, Stop
 from ..memory import Need, available, foretell, refusal
 from .batch import WIDE, Batch
 from .context import SLICE_MAX, Context
@@ -34,6 +34,7 @@ class Engine:
         self._key: tuple[object, ...] = ()
         self._inspected: tuple[tuple[object, ...], Header | None] = ((), None)
         self._idle: threading.Timer | None = None
+        self._ahead = Stop()
         self.header: Header | None = None
         self.model: Model | None = None
         self.context: Context | None = None
@@ -48,6 +49,7 @@ class Engine:
         """
         if os.getpid() != self._process:
             raise PhiError("a forked process cannot use its parent's model: start it with the 'spawn' method")
+        self._ahead.set()
         self._turn.take(stop=stop, on_wait=on_wait)
         try:
             if self._idle:
@@ -135,6 +137,29 @@ class Engine:
                 if lanes == WIDE:
                     raise
                 lanes = max(WIDE, lanes // 2)
+
+    def read_ahead(self, prompt: Sequence[int]) -> threading.Thread:
+        """Have a prompt evaluated that may come, for as long as nobody wants the engine; returns who does it.
+
+        An answer's tokens were decoded one by one, and as history they must be evaluated again, as a prompt is: best
+        while the user reads it.
+        """
+        stop = self._ahead = Stop()
+
+        def read() -> None:
+            if not self._turn.try_take():
+                return
+            try:
+                if self.context and len(prompt) <= self.context.size:
+                    self.context.prefill(prompt, room=len(prompt), stop=stop)
+            except Interrupted:
+                pass  # somebody asked
+            finally:
+                self._turn.give()
+
+        reader = threading.Thread(target=read, name="phi_magic-ahead", daemon=True)
+        reader.start()
+        return reader
 
     def unload(self, stop: Stop | None = None) -> None:
         """Free the model, once nobody uses it."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..conversation import forget
 from ..phi import Phi
-from . import ask, chat, fix, models, replay, sweep
+from . import ask, chat, fix, models, panel, replay, sweep
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -19,6 +19,7 @@ MAGICS: tuple[Any, ...] = (
     chat.ChatMagics,
     fix.FixMagics,
     models.ModelsMagics,
+    panel.PanelMagics,
     replay.ReplayMagics,
     sweep.SweepMagics,
 )
@@ -54,6 +55,8 @@ def unload(shell: InteractiveShell) -> None:
         magics = manager.registry.pop(kind.__name__)
         for event, listener in _listeners([magics]):
             shell.events.unregister(event, listener)
+        if hasattr(magics, "close"):
+            magics.close()
         for table in ("line", "cell"):
             for name in magics.magics[table]:
                 manager.magics[table].pop(name, None)

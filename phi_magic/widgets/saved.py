@@ -1,0 +1,51 @@
+"""A widget, and beside it what a notebook keeps of it for when no kernel runs.
+
+A front end that shows a widget keeps nothing of it but an address in a kernel. So its last state stands in a second
+output, as HTML without a script and as text; it hides for as long as the widget is on the page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from IPython.display import display, update_display
+
+_VIEW = "application/vnd.jupyter.widget-view+json"
+
+# JupyterLab says "Error displaying widget" where a saved notebook's widget was: the state below says it better.
+_STYLE = """
+body:has(.phi-live-{id}) .phi-saved-{id} {{ display: none; }}
+.jp-OutputArea-child:has(+ .jp-OutputArea-child .phi-saved-{id}) > .jp-OutputArea-output:not(:has(*)) {{ display: none; }}
+"""
+
+
+class Saved:
+    """Shows a widget and keeps its state beside it.
+
+    Args:
+        widget: any widget of ipywidgets.
+        state: makes the state's ``text/html`` and ``text/plain`` when it is called.
+    """
+
+    def __init__(self, widget: Any, state: Callable[[], dict[str, str]]) -> None:
+        self._widget = widget
+        self._state = state
+        self._handle: str | None = None
+        widget.add_class(f"phi-live-{widget.model_id}")
+
+    def show(self) -> None:
+        view = {"model_id": self._widget.model_id, "version_major": 2, "version_minor": 0}
+        display({_VIEW: view}, raw=True)
+        self._handle = display(self._bundle(), raw=True, display_id=True).display_id
+
+    def update(self) -> None:
+        """Keep the state as it is now; from any thread."""
+        if self._handle:
+            update_display(self._bundle(), raw=True, display_id=self._handle)
+
+    def _bundle(self) -> dict[str, str]:
+        name = self._widget.model_id
+        bundle = self._state()
+        html = f'<div class="phi-saved-{name}"><style>{_STYLE.format(id=name)}</style>{bundle["text/html"]}</div>'
+        return {**bundle, "text/html": html}

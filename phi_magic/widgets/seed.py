@@ -1,0 +1,71 @@
+"""The seed, with a lock that keeps it and a die that rolls another."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import ipywidgets
+
+from ..phi import SEED_MAX, Phi
+from .controls import FULL, tooltip
+
+
+class SeedControl:
+    """Linked with ``Phi.seed`` both ways. Unlocked, the trait is unset and the field shows what the last answer drew."""
+
+    def __init__(self, phi: Phi) -> None:
+        self._phi = phi
+        self._setting = False
+        self.field = ipywidgets.BoundedIntText(
+            min=0,
+            max=SEED_MAX,
+            description="seed",
+            tooltip=tooltip(phi.traits()["seed"]),
+            layout={"flex": "1 1 16em", "width": "auto", "min_width": "0"},
+            style=FULL["style"],
+        )
+        auto = {"width": "auto"}
+        self.lock = ipywidgets.ToggleButton(
+            description="Lock", icon="lock", tooltip="Keep this seed; unlocked, each answer draws its own", layout=auto
+        )
+        self.die = ipywidgets.Button(
+            description="Roll", icon="random", tooltip="Draw a new seed and keep it", layout=auto
+        )
+        self.widget = ipywidgets.Box([self.field, self.lock, self.die], layout={"flex_flow": "row wrap"})
+        self._from_trait({"new": phi.seed})
+        phi.observe(self._from_trait, "seed")
+        self.field.observe(self._from_field, "value")
+        self.lock.observe(self._from_lock, "value")
+        self.die.on_click(lambda _: self.roll())
+
+    def roll(self) -> None:
+        self._phi.seed = secrets.randbelow(SEED_MAX + 1)
+
+    def show(self, seed: int) -> None:
+        """Show the seed that an answer drew, without keeping it."""
+        if self._phi.seed is None:
+            self._set(seed, locked=False)
+
+    def close(self) -> None:
+        """Leave no observer behind."""
+        self._phi.unobserve(self._from_trait, "seed")
+
+    def _set(self, seed: int, *, locked: bool) -> None:
+        self._setting = True
+        try:
+            self.field.value, self.lock.value = seed, locked
+        finally:
+            self._setting = False
+
+    def _from_trait(self, change: Any) -> None:
+        seed = change["new"]
+        self._set(self.field.value if seed is None else seed, locked=seed is not None)
+
+    def _from_field(self, change: Any) -> None:
+        if not self._setting:
+            self._phi.seed = change["new"]
+
+    def _from_lock(self, change: Any) -> None:
+        if not self._setting:
+            self._phi.seed = self.field.value if change["new"] else None

@@ -3,7 +3,7 @@
 llama.cpp runs in the kernel's own process, and some of what a file can say ends that process: an assertion, an
 exception that nobody catches, an allocation without bound. So every file is read here first, and what llama.cpp
 would trip over is refused in one line. What it refuses by itself (a missing or misshapen tensor) is left to it.
-The limits are those of llama.cpp's gguf.cpp, llama-model.cpp and llama-vocab.cpp (b25.3, llama-cpp-python 0.3.36).
+The limits are those of llama.cpp's gguf.cpp, llama-model.cpp and llama-vocab.cpp as in llama-cpp-python 0.3.36.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Array", "Header", "Tensor", "read_header", "show_path", "show_size"]
 FIRST_READ = 1 << 21  # bytes; holds the header of a model with 32,064 tokens
 MOST_LAYERS = 512
 # Tokenizers, with the special tokens that llama.cpp takes where the file names none
-TOKENIZERS = {"llama": {"bos": 1, "eos": 2}, "gpt2": {"bos": 11, "eos": 11}, "gemma4": {"bos": -1, "eos": -1}}
+TOKENIZERS = {"llama": {"bos": 1, "eos": 2}, "gpt2": {"bos": 11, "eos": 11}}
 
 # Architectures that llama.cpp loads and that write no text from left to right
 NOT_WRITERS = re.compile(r"clip|.*bert.*|t5|t5encoder|wavtokenizer-dec|gemma-embedding|llama-embed|dream|llada.*")
@@ -71,7 +71,7 @@ def _open(path: Path) -> Any:
         raise PhiError(f"{show_path(path)}: is a folder{hint}")
     if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
         raise PhiError(f"{show_path(path)}: is no ordinary file")
-    return path.open("rb", buffering=0)
+    return path.open("rb")
 
 
 def _check_magic(path: Path, head: bytes) -> None:
@@ -197,6 +197,8 @@ def _check_vocabulary(header: Header) -> None:
     kind, tokens = metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.tokens")
     if kind not in TOKENIZERS:
         raise PhiError(f"{show_path(path)}: has a tokenizer of kind {kind!r:.40}, not {' or '.join(TOKENIZERS)}")
+    if metadata.get("tokenizer.ggml.pre") == "whitespace":  # throws past llama_tokenize on text that is no UTF-8
+        raise PhiError(f"{show_path(path)}: has a tokenizer that drops blanks; choose a language model")
     if not isinstance(tokens, Array) or not isinstance(tokens.raw, list) or not tokens:
         raise unsound(path, "it has no vocabulary")
     # as llama.cpp keeps them: up to a NUL, and by number where nothing is left

@@ -41,6 +41,7 @@ class Ask:
     json: bool = False  #: the answer is to be parsed into ``Reply.data``
     begin: tuple[int, ...] = ()  #: token ids that the answer is made to begin with
     top_logprobs: int = 0
+    exact: bool = True  #: whether the answer's bits must be those of a fresh context
     continues: bool = False  #: whether another question is likely to follow in this conversation
     keep_alive: float = -1
     identify: bool = True  #: whether the answer ends only when the model file's hash is known
@@ -118,7 +119,7 @@ def write(
             started = clock()
             reply.usage.prompt_tokens = len(prompt)
             reply.usage.cached_tokens = context.prefill(
-                prompt, room=len(prompt) + limit, stop=stop, on_progress=_reading(on_status)
+                prompt, room=len(prompt) + limit, stop=stop, exact=ask.exact, on_progress=_reading(on_status)
             )
             reply.timings.prompt = clock() - started
             writer = writer_for(model, ask, reply, limit=limit, asked=asked, clock=clock)
@@ -133,7 +134,7 @@ def write(
         if ask.json:
             with suppress(PhiError):  # the format says so, beside the answer
                 reply.data = data(reply.text)
-        if ask.continues:
+        if ask.continues and ask.exact:  # else the answer's own tokens will do
             engine.read_ahead(_history(model, ask, reply))
         if identity:
             written = clock()

@@ -85,6 +85,11 @@ class Phi(Configurable, Sampling):
     n_gpu_layers = Int(
         -1, min=-1, max=10_000, help="Layers that a GPU computes. -1: all, where llama.cpp was built for one."
     ).tag(config=True)
+    exact = Bool(
+        True,
+        help="Keep the promise that the same question gives the same text, whatever was asked before. Without it a "
+        "conversation's next answer begins a little sooner, and a near-tie may fall the other way.",
+    ).tag(config=True)
     keep_alive = Number(
         600.0, min=-1, max=1e9, help="Seconds without a question until the model is freed. Negative: never."
     ).tag(config=True)
@@ -224,7 +229,13 @@ class Phi(Configurable, Sampling):
             prompt=messages[-1]["content"],
             model=settings["model"],
             params={name: settings[name] for name in ANSWER_TRAITS}
-            | {"system": system, "n_ctx": settings["n_ctx"], "raw": raw, "begin": list(begin)},
+            | {
+                "system": system,
+                "n_ctx": settings["n_ctx"],
+                "exact": settings["exact"],
+                "raw": raw,
+                "begin": list(begin),
+            },
             seed=seed,
             messages=messages[1:-1] if system else messages[:-1],
         )
@@ -241,6 +252,7 @@ class Phi(Configurable, Sampling):
             json=settings["format"] == "json",
             begin=tuple(begin),
             top_logprobs=top_logprobs,
+            exact=settings["exact"],
             continues=continues,
             keep_alive=settings["keep_alive"],
             identify=identify,

@@ -198,3 +198,14 @@ def test_the_next_turn_of_a_conversation_finds_the_last_answer_read(phi):
     assert second.usage.cached_tokens >= first.reply.usage.prompt_tokens + first.reply.usage.completion_tokens - 8
     phi.unload()
     assert phi(question).text == second.text
+
+
+def test_without_exactness_an_answers_own_tokens_are_taken_for_history(phi):
+    first = phi("Write a haiku about the sea", exact=False)
+    history = [{"role": "user", "content": first.prompt}, {"role": "assistant", "content": first.text}]
+    question = [*history, {"role": "user", "content": "Another one"}]
+    second = phi(question, exact=False)
+    assert second.usage.cached_tokens > first.usage.prompt_tokens + 3
+    exactly = phi(question)
+    phi.unload()
+    assert phi(question).text == exactly.text

@@ -53,6 +53,7 @@ class Context:
         *,
         room: int,
         stop: Stop,
+        exact: bool = True,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> int:
         """Make the memory hold exactly ``prompt``, evaluating only what is not there yet.
@@ -61,6 +62,8 @@ class Context:
             prompt: token ids, at least one.
             room: how many tokens the memory must have room for, the prompt's included.
             stop: ends the pass from inside with :class:`Interrupted`; what was evaluated before stays usable.
+            exact: false to take tokens that were decoded for a prompt's, and to evaluate slices of any length; the
+                logits may then differ in their last digits from those of a fresh context.
             on_progress: called before every slice with the tokens done and the tokens in all.
 
         Returns:
@@ -68,15 +71,15 @@ class Context:
         """
         self._reserve(room)
         self._fetch(prompt)
-        cached = self._shared(prompt)
+        cached = self._shared(prompt) if exact else min(common(self.tokens, prompt), len(prompt) - 1)
         self._cut(cached)
         done = cached
         for size in slices(len(prompt) - cached):
             on_progress(done, len(prompt))
             self._pass(prompt[done : done + size], stop)
+            if self.reusable == done and size >= SLICE_MIN:
+                self.reusable += size
             done += size
-            if size >= SLICE_MIN:
-                self.reusable = done
         return cached
 
     def follow(self, prompt: Sequence[int], generated: Sequence[int], *, room: int, stop: Stop) -> None:

@@ -6,7 +6,7 @@ import copy
 import time
 
 import pytest
-from ipywidgets import Widget
+from ipywidgets.widgets.widget import _instances as open_widgets
 
 from phi_magic import Phi
 from phi_magic.widgets.panel import Panel
@@ -90,13 +90,13 @@ class TestLinked:
 
     def test_closing_leaves_no_observer_and_no_widget_behind(self, open_panel):
         phi = Phi(model="demo")
-        before, widgets = copy.deepcopy(phi._trait_notifiers), set(Widget.widgets)
+        before, widgets = copy.deepcopy(phi._trait_notifiers), set(open_widgets)
         panel = open_panel(phi, HAIKU)
         answered(panel)
         panel.close()
         left = {name: kinds for name, kinds in phi._trait_notifiers.items() if any(kinds.values())}
         assert left == {name: kinds for name, kinds in before.items() if any(kinds.values())}
-        assert set(Widget.widgets) == widgets
+        assert set(open_widgets) == widgets
         phi.temperature = 1.0
 
 
@@ -204,7 +204,7 @@ class TestStop:
 
     def test_while_an_answer_is_written(self, slow):
         slow.ask()
-        while "tokens/s" not in slow.status.value:
+        while not slow._stream.reply.text:
             time.sleep(0.01)
         assert self.stop(slow) < 0.25
         assert "interrupted" in slow.status.value
@@ -213,7 +213,7 @@ class TestStop:
     def test_while_the_prompt_is_read(self, slow):
         slow.prompt.value = "the puck glides " * 900
         slow.ask()
-        while "reading" not in slow.status.value:
+        while not slow._stream.reply.usage.prompt_tokens:
             time.sleep(0.01)
         time.sleep(0.1)
         assert self.stop(slow) < 0.25

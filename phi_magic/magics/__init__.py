@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..conversation import forget
 from ..phi import Phi
-from . import ask, chat, fix, models, panel, replay, sweep
+from . import ask, chat, explore, fix, models, panel, replay, sweep
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MAGICS: tuple[Any, ...] = (
     ask.AskMagics,
     chat.ChatMagics,
+    explore.ExploreMagics,
     fix.FixMagics,
     models.ModelsMagics,
     panel.PanelMagics,

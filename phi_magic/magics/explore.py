@@ -1,0 +1,72 @@
+"""``%phi_explore``: an explorer for each cell that asks for one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
+
+from ..errors import PhiError
+from ..options import ASKING, overrides, split
+from ..phi import Phi
+from ..reply import Reply
+from .adapting import arguments as magic_arguments
+from .adapting import one_line
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from ..widgets.explorer import Explorer
+
+_EXPLORING = tuple(option for option in ASKING if option.trait or "--raw" in option.flags)
+
+
+@magics_class
+class ExploreMagics(Magics):
+    """The explorers of one shell; a cell that is run again gives up its old one."""
+
+    shell: InteractiveShell
+
+    def __init__(self, shell: InteractiveShell, phi: Phi) -> None:
+        super().__init__(shell)
+        self.settings = phi
+        self.explorers: dict[str, Explorer] = {}
+
+    @no_var_expand
+    @line_magic
+    @magic_arguments(*_EXPLORING)
+    def phi_explore(self, line: str) -> None:
+        """Show, step by step, what each knob does to the next token of an answer.
+
+        %phi_explore [options] prompt     begin an answer
+        %phi_explore VAR                  go through the Reply in this variable
+
+        The knobs are the explorer's own: they change no setting.
+        """
+        with one_line():
+            words, rest = split(line, _EXPLORING)
+            options = overrides(ExploreMagics.phi_explore.parser.parse_args(words))  # type: ignore[union-attr]
+            if not hasattr(self.shell, "kernel"):
+                raise PhiError("%phi_explore needs a notebook; phi_magic.distribution gives the figures anywhere")
+            from ..widgets.explorer import Explorer
+
+            reply = self.shell.user_ns.get(rest)
+            if isinstance(reply, Reply):
+                if options:
+                    raise PhiError("a Reply is explored with the settings it was made with: leave the options out")
+                explorer = Explorer.of(reply)
+            else:
+                raw = options.pop("raw", False)
+                explorer = Explorer(Phi(**self.settings.settings(options)), rest, raw=raw)
+            cell = str(getattr(self.shell, "parent_header", {}).get("metadata", {}).get("cellId", ""))
+            if old := self.explorers.pop(cell, None):
+                old.close()
+            self.explorers[cell] = explorer
+            explorer.saved.show()
+            if rest:
+                explorer.begin()
+
+    def close(self) -> None:
+        """Take every explorer away."""
+        while self.explorers:
+            self.explorers.popitem()[1].close()

@@ -18,8 +18,11 @@ import json, sys
 from phi_magic import models
 from phi_magic.errors import PhiError
 said, outcome = [], {}
+def notify(text):
+    said.append(text)
+    print(text, file=sys.stderr, flush=True)
 try:
-    found = getattr(models, sys.argv[1])(sys.argv[2], notify=said.append)
+    found = getattr(models, sys.argv[1])(sys.argv[2], notify=notify)
     outcome = {"path": str(found.path), "sha256": found.sha256, "revision": found.revision, "name": found.name}
 except PhiError as error:
     outcome = {"error": str(error)}

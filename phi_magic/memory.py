@@ -13,7 +13,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +33,7 @@ class Budget:
 
     bytes: int
     source: str
+    whole: int = field(default=sys.maxsize, compare=False)  #: what it would be if nothing had been used yet
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,11 @@ def available(root: Path = Path("/")) -> Budget:
     """
     budgets = [*_cgroups(root), *_rlimits(root), *_machine(root)]
     return min(budgets, key=lambda budget: budget.bytes, default=Budget(sys.maxsize, "no limit known"))
+
+
+def capacity(root: Path = Path("/")) -> int:
+    """The memory in bytes that a process may have here at all, whatever is free at the moment."""
+    return min(budget.whole for budget in [*_cgroups(root), *_rlimits(root), *_machine(root), Budget(0, "")])
 
 
 def foretell(
@@ -156,7 +162,7 @@ def _cgroups(root: Path) -> Iterator[Budget]:
                 limit = _integer(folder / name)
                 if limit is not None and used is not None and limit < 1 << 60:  # "none" is a number in v1
                     left = limit - max(used - sum(stat.get(field, 0) for field in files.reclaimable), 0)
-                    yield Budget(left, f"what a cgroup limit of {show_size(limit)} leaves")
+                    yield Budget(left, f"what a cgroup limit of {show_size(limit)} leaves", limit)
 
 
 class _Files(NamedTuple):
@@ -205,19 +211,22 @@ def _rlimits(root: Path) -> Iterator[Budget]:
         limit, _ = resource.getrlimit(number)
         if limit != resource.RLIM_INFINITY:
             left = limit - status.get(used, 0) * 1024
-            yield Budget(left, f"what `{name}` of {show_size(limit)} leaves")
+            yield Budget(left, f"what `{name}` of {show_size(limit)} leaves", limit)
 
 
 def _machine(root: Path) -> Iterator[Budget]:
-    free = _fields(root / "proc/meminfo").get("MemAvailable:")
+    meminfo = _fields(root / "proc/meminfo")
+    free = meminfo.get("MemAvailable:")
     if free is not None:
-        yield Budget(free * 1024, "free memory")
+        yield Budget(free * 1024, "free memory", meminfo.get("MemTotal:", free) * 1024)
         return
     with contextlib.suppress(ImportError):  # not Linux; ipykernel brings psutil
-        yield Budget(importlib.import_module("psutil").virtual_memory().available, "free memory")
+        memory = importlib.import_module("psutil").virtual_memory()
+        yield Budget(memory.available, "free memory", memory.total)
         return
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        yield Budget(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2, "half of the machine's memory")
+        whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        yield Budget(whole // 2, "half of the machine's memory", whole)
 
 
 def _lines(path: Path) -> list[str]:

@@ -100,12 +100,24 @@ class Context:
         """Evaluate one generated token."""
         self._pass([token], stop)
 
+    def extend(self, tokens: Sequence[int], *, stop: Stop) -> None:
+        """Evaluate some tokens in one pass, with logits after each: :meth:`row`."""
+        self._pass(tokens, stop, rows=True)
+
+    def forget_after(self, length: int) -> None:
+        """Keep the first ``length`` tokens alone."""
+        self._cut(length)
+
+    def row(self, row: int) -> NDArray[np.float32]:
+        """A view, shape ``(n_vocab,)``, of the scores after a token of :meth:`extend`; valid until the next pass."""
+        pointer = C.llama_get_logits_ith(self._pointer, row)
+        array = (ctypes.c_float * self._model.n_vocab).from_address(ctypes.addressof(pointer.contents))
+        return np.asarray(array)
+
     @property
     def logits(self) -> NDArray[np.float32]:
         """A view, shape ``(n_vocab,)``, of the scores after the last token; valid until the next pass."""
-        pointer = C.llama_get_logits_ith(self._pointer, -1)
-        array = (ctypes.c_float * self._model.n_vocab).from_address(ctypes.addressof(pointer.contents))
-        return np.asarray(array)
+        return self.row(-1)
 
     def _shared(self, prompt: Sequence[int]) -> int:
         """How many leading tokens can be kept so that the rest is no shorter than a slice may be."""
@@ -117,11 +129,14 @@ class Context:
             del self.tokens[length:]
         self.reusable = min(self.reusable, length)
 
-    def _pass(self, tokens: Sequence[int], stop: Stop) -> None:
+    def _pass(self, tokens: Sequence[int], stop: Stop, *, rows: bool = False) -> None:
         self._stop = stop
         forget_complaints()
         array = (C.llama_token * len(tokens))(*tokens)
-        status = C.llama_decode(self._pointer, C.llama_batch_get_one(array, len(tokens)))
+        batch = C.llama_batch_get_one(array, len(tokens))
+        if rows:  # else only the last one's
+            batch.logits = (ctypes.c_int8 * len(tokens))(*[1] * len(tokens))
+        status = C.llama_decode(self._pointer, batch)
         if status == 0:
             self.tokens += tokens
             return

@@ -185,7 +185,7 @@ class Engine:
 def _need(header: Header, plan: Plan, n_ctx: int, sequences: int = 1) -> Need:
     return foretell(
         header,
-        n_ctx=n_ctx or SLICE_MAX,
+        n_ctx=(n_ctx or SLICE_MAX) * sequences,
         key_type=plan.key_type,
         value_type=plan.value_type,
         repacked=plan.repack,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..gguf import Header
+from ..memory import capacity, foretell
 
 _SMALL = 32 * 2**20  # bytes of weights
+_USUAL = 4096  # tokens of context that a conversation may come to
+_MOST = 0.8  # of the machine's memory
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,25 @@ def _quota(root: Path) -> int:
     return max(1, round(int(quota) / int(period)))
 
 
-def choose(header: Header, *, n_threads: int = 0, n_gpu_layers: int = -1) -> Plan:
-    """The plan for a model on this machine.
+def choose(header: Header, *, profile: str = "auto", n_threads: int = 0, n_gpu_layers: int = -1) -> Plan:
+    """The plan for a model on this machine: docs/settings.md has the rule as a table, and the measurements behind it.
 
-    All layers go to a GPU where llama.cpp was built for one, else none. A small model runs on one thread: its passes
-    take less time than threads need to meet, and far less than that on a machine with other work to do.
+    It looks at the machine and the model, never at what happens to be free: a re-run must choose the same. All layers go
+    to a GPU where llama.cpp was built for one, else none. A small model runs on one thread: its passes take less time
+    than threads need to meet, and far less than that on a machine with other work to do.
+
+    Args:
+        profile: ``speed``, ``memory``, or ``auto``: ``memory`` where the model with all of its context would take more
+            than most of the machine's, else neither.
     """
     from .llama import can_offload
 
     threads = 1 if header.weight_bytes < _SMALL else physical_cores()
-    return Plan(n_threads=n_threads or threads, n_gpu_layers=n_gpu_layers if can_offload() else 0)
+    plan = Plan(n_threads=n_threads or threads, n_gpu_layers=n_gpu_layers if can_offload() else 0)
+    if profile == "auto" and foretell(header, n_ctx=_USUAL).total > _MOST * capacity():
+        profile = "memory"
+    if profile == "memory":  # flash attention makes a quantised cache of values possible
+        return replace(plan, flash_attention=True, key_type="q8_0", value_type="q8_0")
+    if profile == "speed":  # in memory of its own a model lies in larger pages, and reading it takes its time
+        return replace(plan, mmap=False)
+    return plan

@@ -1,0 +1,117 @@
+"""Guessing ahead: text that repeats what stands before is decoded several tokens at a time.
+
+A guess is looked up in the tokens so far (prompt lookup: Saxena 2023), evaluated in the same pass as the token before it,
+and then drawn for like any other token: the draw decides, and where it differs from the guess, the rest of the pass is
+forgotten. So the distribution is that of plain decoding, and so are the draws; only the pass is wider.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+from ..interrupt import Stop
+from .context import Context
+from .decode import Writer
+from .plan import Plan
+
+_SPAN = 3  # tokens that must stand before a guess alike
+_FORGETS = 0.9  # how much of the old is kept at each new observation
+_GAIN = 1.1  # what a wider pass must promise
+#: Passes of 2 to 7 tokens have the bits of single ones with flash attention, and only then.
+EXACT_WIDTHS = (3, 6)
+WIDTHS = (3, 7, 15, 31)
+
+
+def widths(plan: Plan, *, exact: bool) -> tuple[int, ...]:
+    """How many tokens may be guessed at once without giving up more than was asked to."""
+    if not exact:
+        return WIDTHS
+    return EXACT_WIDTHS if plan.flash_attention and plan.n_gpu_layers == 0 else ()
+
+
+class Lookup:
+    """What followed the last tokens where they stood before."""
+
+    def __init__(self, tokens: Sequence[int] = ()) -> None:
+        self._tokens: list[int] = []
+        self._after: dict[tuple[int, ...], int] = {}
+        for token in tokens:
+            self.add(token)
+
+    def add(self, token: int) -> None:
+        if len(self._tokens) >= _SPAN:
+            self._after[tuple(self._tokens[-_SPAN:])] = len(self._tokens)
+        self._tokens.append(token)
+
+    def guess(self, most: int) -> list[int]:
+        at = self._after.get(tuple(self._tokens[-_SPAN:]))
+        return [] if at is None else self._tokens[at : at + most]
+
+
+class Pace:
+    """How many tokens to guess: from how often guesses were right, and what passes cost on this machine.
+
+    Guesses are judged by the tokens that are drawn whether they were evaluated or not, so that a text that begins to
+    repeat itself is noticed, and one that does not pays nothing.
+    """
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        self._widths = widths
+        self._right = 0.5
+        self._seconds: dict[int, float] = {}
+
+    def judge(self, *, right: bool) -> None:
+        self._right = _FORGETS * self._right + (1 - _FORGETS) * right
+
+    def took(self, width: int, seconds: float) -> None:
+        old = self._seconds.get(width, seconds)
+        self._seconds[width] = _FORGETS * old + (1 - _FORGETS) * seconds
+
+    def width(self) -> int:
+        """The number of guesses that promises the most tokens a second; 0: none."""
+        alone = self._seconds.get(0)
+        if alone is None:
+            return 0
+
+        def gain(width: int) -> float:
+            right = min(self._right, 0.99)
+            tokens = (1 - right ** (width + 1)) / (1 - right)
+            # A pass never tried is thought to cost as one that reads the weights once; once tried, it is known.
+            return tokens * alone / self._seconds.get(width, alone)
+
+        best = max(self._widths, key=gain, default=0)
+        return best if best and gain(best) >= _GAIN else 0
+
+
+def advance(context: Context, writer: Writer, lookup: Lookup, pace: Pace, *, room: int, stop: Stop) -> Iterator[str]:
+    """Evaluate the writer's token, and with it what is likely to follow; yields the text of every token drawn.
+
+    Args:
+        room: how many tokens more may be evaluated.
+
+    Raises:
+        Interrupted: ``stop`` was set.
+    """
+    lookup.add(writer.token)
+    width = pace.width()
+    guesses = lookup.guess(min(max(width, 1), room - 1))
+    evaluated = guesses if width else []
+    before = len(context.tokens)
+    started = time.perf_counter()
+    context.extend([writer.token, *evaluated], stop=stop)
+    pace.took(width if evaluated else 0, time.perf_counter() - started)
+    kept = 0
+    try:
+        for row in range(len(evaluated) + 1):
+            piece = writer.step(context.row(row))
+            if row < len(guesses) and not writer.finished:
+                pace.judge(right=writer.token == guesses[row])
+            if piece:
+                yield piece
+            if writer.finished or row == len(evaluated) or writer.token != evaluated[row]:
+                break
+            lookup.add(writer.token)
+            kept += 1
+    finally:
+        context.forget_after(before + 1 + kept)

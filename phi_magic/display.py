@@ -70,12 +70,17 @@ class CellView:
     def grow(self, reply: Reply, piece: str) -> None:
         if not self._stream or (started := self._clock()) < self._next:
             return
-        self._publish(bundle(reply.text, self._form, whole=False), {})
+        self._publish(self._bundle(reply, whole=False), {})
         ended = self._clock()
         self._next = ended + max(self._interval, _REDRAW_SHARE * (ended - started))
 
     def finish(self, reply: Reply) -> None:
-        self._publish(bundle(reply.text, self._form), {"phi_magic": reply.record()})
+        metadata = {"phi_magic": reply.record()}
+        self._publish(self._bundle(reply), metadata)
+        if self._form == "tokens" and self._handle:
+            from .widgets.tokens import TokenView
+
+            TokenView(reply).saved.show_beside(self._handle, metadata)
         if self._show_stats or reply.finish_reason == "interrupted" or reply.left_out:
             self.note(reply.stats())
 
@@ -84,6 +89,13 @@ class CellView:
             from IPython.display import display
 
             display({"text/plain": text, "text/html": _aside(text)}, raw=True)
+
+    def _bundle(self, reply: Reply, *, whole: bool = True) -> dict[str, Any]:
+        if self._form == "tokens":
+            from .token_view import bundle as tokens_bundle
+
+            return tokens_bundle(reply.tokens, whole=whole)
+        return bundle(reply.text, self._form, whole=whole)
 
     def _publish(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
         from IPython.display import display, update_display

@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from traitlets import List
+from traitlets import Int, List
 
 from .errors import PhiError
 from .phi import Phi, checked, takes
 
 _TRAITS = Phi.class_traits(config=True)
+_TOP_LOGPROBS = Int(min=0, max=1000)  # no setting of its own, checked like one
+_TOP_LOGPROBS.name = "top_logprobs"
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,14 @@ ASKING = (
     _from_trait("max_tokens", "-n", "--max-tokens", "--sample-len", metavar="N"),
     _from_trait("stop", "--stop", metavar="TEXT", action="append"),
     _from_trait("system", "-s", "--system", metavar="TEXT"),
+    Option(
+        ("--top-logprobs",),
+        {
+            "dest": "top_logprobs",
+            "metavar": "K",
+            "help": "Keep the K likeliest tokens at every step, in Reply.tokens. Default: 0; with -f tokens 5.",
+        },
+    ),
     _switch("--raw", text="Send the prompt as it is: no chat template, special tokens honoured."),
     _switch("--no-stream", text="Show only the end."),
     _switch("-q", "--quiet", text="Show nothing."),
@@ -150,7 +160,7 @@ def unknown(name: str, known: Sequence[str] | dict[str, Any], kind: str = "optio
 
 
 def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The traits that the options set for this answer, checked; ``raw`` too, where it was given.
+    """The traits that the options set for this answer, checked; ``raw`` and ``top_logprobs`` too, where they were given.
 
     Raises:
         PhiError: a value that the trait refuses, in the words of the option.
@@ -165,6 +175,8 @@ def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
         found[name] = checked(_TRAITS[name], value)
     if arguments.raw:
         found["raw"] = True
+    if (count := getattr(arguments, "top_logprobs", None)) is not None:
+        found["top_logprobs"] = checked(_TOP_LOGPROBS, count)
     return found
 
 

@@ -67,10 +67,11 @@ class Phi(Configurable, Sampling):
         config=True
     )
     format = Enum(
-        list(FORMS),
+        [*FORMS, "tokens"],
         "markdown",
         help="How a cell shows the answer: code is its code block alone, put into the next cell too, never run; json is "
-        "parsed, and Reply.data holds it; html is sanitised; math is one formula in LaTeX.",
+        "parsed, and Reply.data holds it; html is sanitised; math is one formula in LaTeX; tokens shades every token by its "
+        "probability.",
     ).tag(config=True)
     n_ctx = Int(
         4096,
@@ -232,6 +233,8 @@ class Phi(Configurable, Sampling):
             | {
                 "system": system,
                 "n_ctx": settings["n_ctx"],
+
+        from .token_view import ALTERNATIVES
                 "exact": settings["exact"],
                 "raw": raw,
                 "begin": list(begin),
@@ -251,7 +254,7 @@ class Phi(Configurable, Sampling):
             raw=raw,
             json=settings["format"] == "json",
             begin=tuple(begin),
-            top_logprobs=top_logprobs,
+            top_logprobs=top_logprobs or (ALTERNATIVES if settings["format"] == "tokens" else 0),
             exact=settings["exact"],
             continues=continues,
             keep_alive=settings["keep_alive"],

@@ -120,6 +120,21 @@ class Reply:
         return " · ".join(part for part in parts if part)
 
     def __str__(self) -> str:
+    def show_tokens(self) -> None:
+        """Show every token shaded by its probability; in a notebook another can be taken, and the answer branches.
+
+        What else could have stood in a token's place is there where it was asked for: ``top_logprobs=5``.
+        """
+        _upstairs("widgets.tokens").show(self)
+
+    def explore(self) -> None:
+        """Open the explorer where this answer was written; needs a notebook.
+
+        Raises:
+            PhiError: there is none.
+        """
+        _upstairs("widgets.explorer").show(self)
+
         return self.text
 
     def record(self) -> dict[str, Any]:
@@ -130,3 +145,10 @@ class Reply:
         from .formats import bundle
 
         return bundle(self.text), {"phi_magic": self.record()}
+
+
+def _upstairs(module: str) -> Any:
+    """What shows a reply stands above it, and is known here by name alone: imports point downward."""
+    from importlib import import_module
+
+    return import_module(f".{module}", __package__)

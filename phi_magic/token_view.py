@@ -116,6 +116,11 @@ def to_html(tokens: Sequence[Token], *, whole: bool = True) -> str:
     )
 
 
+def bundle(tokens: Sequence[Token], *, whole: bool = True) -> dict[str, str]:
+    """The display data of a reply's tokens; ``whole`` as for :func:`to_html`."""
+    return {"text/html": to_html(tokens, whole=whole), "text/plain": to_text(tokens)}
+
+
 def describe(token: Token) -> str:
     """All there is to say of a token and its alternatives, in lines."""
     what = kind(token.text)

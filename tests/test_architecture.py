@@ -14,8 +14,8 @@ PACKAGE = Path(__file__).parent.parent / "phi_magic"
 ROOMS = {
     "llama_cpp": {"engine.llama"},
     "huggingface_hub": {"models"},
-    "ipywidgets": {"panel", "explorer", "token_view"},
-    "anywidget": {"panel", "explorer", "token_view"},
+    "ipywidgets": {f"widgets.{name}" for name in ("controls", "explorer", "panel", "seed", "tokens")},
+    "anywidget": {"widgets.explorer", "widgets.tokens"},
 }
 
 

@@ -275,3 +275,18 @@ class Explorer:
         page = "".join(f"<p>{html.escape(to_text(line))}</p>" for line in says)
         page = f"<p>The explorer as it was left; run its cell again to use it.</p>{page}{shown['text/html']}"
         return {"text/html": page, "text/plain": to_text("\n".join(says)) + "\n\n" + shown["text/plain"]}
+
+
+def show(reply: Reply) -> None:
+    """Open an explorer on a reply.
+
+    Raises:
+        PhiError: outside of a notebook.
+    """
+    from IPython.core.getipython import get_ipython
+
+    if not hasattr(get_ipython(), "kernel"):
+        raise PhiError("explore() needs a notebook; phi_magic.distribution gives the figures anywhere")
+    explorer = Explorer.of(reply)
+    explorer.saved.show()
+    explorer.begin()

@@ -16,7 +16,8 @@ _VIEW = "application/vnd.jupyter.widget-view+json"
 # JupyterLab says "Error displaying widget" where a saved notebook's widget was: the state below says it better.
 _STYLE = """
 body:has(.phi-live-{id}) .phi-saved-{id} {{ display: none; }}
-.jp-OutputArea-child:has(+ .jp-OutputArea-child .phi-saved-{id}) > .jp-OutputArea-output:not(:has(*)) {{ display: none; }}
+.jp-OutputArea-child:has(+ .jp-OutputArea-child .phi-saved-{id}) > .jp-OutputArea-output:not(:has(*)),
+.jp-OutputArea-child:has(.phi-saved-{id}) + .jp-OutputArea-child > .jp-OutputArea-output:not(:has(*)) {{ display: none; }}
 """
 
 
@@ -32,17 +33,27 @@ class Saved:
         self._widget = widget
         self._state = state
         self._handle: str | None = None
+        self._metadata: dict[str, Any] = {}
         widget.add_class(f"phi-live-{widget.model_id}")
 
     def show(self) -> None:
-        view = {"model_id": self._widget.model_id, "version_major": 2, "version_minor": 0}
-        display({_VIEW: view}, raw=True)
+        self._show_widget()
         self._handle = display(self._bundle(), raw=True, display_id=True).display_id
+
+    def show_beside(self, handle: str, metadata: dict[str, Any]) -> None:
+        """Show the widget next to an output that is there already and becomes what is kept of it."""
+        self._handle, self._metadata = handle, metadata
+        self.update()
+        self._show_widget()
 
     def update(self) -> None:
         """Keep the state as it is now; from any thread."""
         if self._handle:
-            update_display(self._bundle(), raw=True, display_id=self._handle)
+            update_display(self._bundle(), metadata=self._metadata, raw=True, display_id=self._handle)
+
+    def _show_widget(self) -> None:
+        view = {"model_id": self._widget.model_id, "version_major": 2, "version_minor": 0}
+        display({_VIEW: view}, raw=True)
 
     def _bundle(self) -> dict[str, str]:
         name = self._widget.model_id

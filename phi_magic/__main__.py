@@ -43,7 +43,7 @@ def _answer(prompt: str, given: argparse.Namespace) -> int:
     view: View = QuietView()
     if not given.quiet:
         view = TerminalView(sys.stdout, sys.stderr, show_stats=sys.stderr.isatty(), stream=not given.no_stream)
-    stream = phi.stream(prompt, on_status=view.status, identify=False, **overrides(given))
+    stream = phi.stream(prompt, on_status=view.status, identify=False, schema=given.schema, **overrides(given))
     try:
         for piece in stream:
             view.grow(stream.reply, piece)

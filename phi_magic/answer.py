@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from .engine.decode import Writer
 from .engine.engine import Engine
+from .engine.grammar import Grammar
 from .engine.model import Model
 from .engine.plan import Plan
 from .errors import PhiError, PromptTooLong
@@ -22,6 +23,7 @@ from .models import ModelFile
 from .prompt import Rendered, render
 from .reply import Message, Reply
 from .sampling import Sampling
+from .structure import Structure
 
 Clock = Callable[[], float]
 
@@ -39,6 +41,7 @@ class Ask:
     n_ctx: int
     raw: bool = False
     json: bool = False  #: the answer is to be parsed into ``Reply.data``
+    structure: Structure | None = None  #: what the answer is held to
     begin: tuple[int, ...] = ()  #: token ids that the answer is made to begin with
     top_logprobs: int = 0
     exact: bool = True  #: whether the answer's bits must be those of a fresh context
@@ -131,9 +134,7 @@ def write(
                         break
                     stop.check()
                     context.append(writer.token, stop=stop)
-        if ask.json:
-            with suppress(PhiError):  # the format says so, beside the answer
-                reply.data = data(reply.text)
+        parse(ask, reply)
         if ask.continues and ask.exact:  # else the answer's own tokens will do
             engine.read_ahead(_history(model, ask, reply))
         if identity:
@@ -146,6 +147,13 @@ def write(
         if identity:
             reply.model_sha256 = identity.sha256
         reply.timings.total = clock() - asked
+
+
+def parse(ask: Ask, reply: Reply) -> None:
+    """Fill in ``data``, where JSON was asked for; None where the answer is not, which is said beside it."""
+    if ask.structure or ask.json:
+        with suppress(PhiError):
+            reply.data = ask.structure.parse(reply.text) if ask.structure else data(reply.text)
 
 
 def load(
@@ -244,6 +252,7 @@ def writer_for(
         skip_space=not ask.raw,
         begin=ask.begin,
         top_logprobs=ask.top_logprobs,
+        grammar=Grammar(model, ask.structure.text) if ask.structure else None,
     )
 
 

@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from os.path import commonprefix
 
-from .answer import Ask, Clock, Running, load, prompt_tokens, writer_for
+from .answer import Ask, Clock, Running, load, parse, prompt_tokens, writer_for
 from .engine.batch import WIDE, Batch
 from .engine.decode import Writer
 from .engine.engine import Engine
@@ -102,6 +102,7 @@ def _decode(
     def end(job: _Job) -> None:
         if job.writer:
             job.writer.close()
+            parse(job.ask, job.reply)
         job.reply.timings.total = clock() - asked
 
     try:

@@ -72,6 +72,15 @@ ASKING = (
             "help": "Keep the K likeliest tokens at every step, in Reply.tokens. Default: 0; with -f tokens 5.",
         },
     ),
+    Option(
+        ("--schema",),
+        {
+            "dest": "schema",
+            "metavar": "VAR",
+            "help": "Hold the answer to a JSON schema: a variable with a dict, a pydantic model or a dataclass, or the path "
+            "of a JSON file. Reply.data is the object.",
+        },
+    ),
     _switch("--raw", text="Send the prompt as it is: no chat template, special tokens honoured."),
     _switch("--no-stream", text="Show only the end."),
     _switch("-q", "--quiet", text="Show nothing."),

@@ -146,6 +146,8 @@ class Phi(Configurable, Sampling):
             plan: how to run the model, as a ``Reply`` recorded it; what suits this machine where left out.
             identify: end only when the SHA-256 of the model's file is known, which a file outside of the hub's cache
                 takes a second for each GB for, the first time.
+            schema: what the answer is held to: a JSON-schema dict, a pydantic model, a dataclass, or the path of a JSON
+                file. ``Reply.data`` is the object then, unless the answer was cut.
         """
         from .answer import Stream, write
         from .engine.engine import shared
@@ -214,6 +216,7 @@ class Phi(Configurable, Sampling):
         continues: bool = False,
         plan: Plan | None = None,
         identify: bool = True,
+        schema: Any = None,
         **options: Any,
     ) -> tuple[Ask, Reply]:
         """The question as the engine takes it, and the reply that it will fill in."""
@@ -224,6 +227,9 @@ class Phi(Configurable, Sampling):
         from .answer import Ask
         from .engine.plan import choose
         from .models import resolve
+        from .structure import read
+
+        structure = None if schema is None else read(schema)
 
         seed = settings["seed"] if settings["seed"] is not None else secrets.randbelow(SEED_MAX + 1)
         reply = Reply(
@@ -238,7 +244,8 @@ class Phi(Configurable, Sampling):
                 "exact": settings["exact"],
                 "raw": raw,
                 "begin": list(begin),
-            },
+            }
+            | ({"schema": structure.text} if structure else {}),
             seed=seed,
             messages=messages[1:-1] if system else messages[:-1],
         )
@@ -253,6 +260,7 @@ class Phi(Configurable, Sampling):
             n_ctx=settings["n_ctx"],
             raw=raw,
             json=settings["format"] == "json",
+            structure=structure,
             begin=tuple(begin),
             top_logprobs=top_logprobs or (ALTERNATIVES if settings["format"] == "tokens" else 0),
             exact=settings["exact"],

@@ -15,6 +15,7 @@ from typing import Any
 
 from .engine.plan import Plan, choose
 from .errors import PhiError
+from .formats import FORMS, bundle
 from .gguf import read_header, show_path
 from .models import file_sha256, resolve
 from .phi import ANSWER_TRAITS, Phi
@@ -26,8 +27,9 @@ _AROUND = 30  # characters shown on each side of the first difference
 #: What of a plan an answer's bits depend on. Threads, and how the file is read, the machine at hand chooses.
 _BITS = {field.name for field in fields(Plan)} - {"n_threads", "mmap"}
 _CACHE_TYPES = {"f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"}
-_SETTINGS = {*ANSWER_TRAITS, "n_ctx"}
+_SETTINGS = {*ANSWER_TRAITS, "n_ctx", "exact"}
 _EXTRAS = {"raw", "begin"}
+_WHERE_ASKED = {"schema"}  # told by those answers alone that it was asked of
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,16 @@ def replay(phi: Phi, recorded: Recorded, *, on_status: Callable[[str], None] = l
         return Outcome(recorded.where, failure=f"cannot be run again: {error}", notes=tuple(notes))
     finally:
         phi.last, phi.mapped = last, mapped  # what was asked for last, not what was asked for again
-    shown = reply.text if recorded.exact else to_text(reply.text)
-    return Outcome(recorded.where, reply, difference=difference(recorded.text, shown), notes=tuple(notes))
+    return Outcome(recorded.where, reply, difference=_compared(recorded, reply.text), notes=tuple(notes))
+
+
+def _compared(recorded: Recorded, text: str) -> str:
+    """The difference between what was recorded and a new text; an output may show it in any of the formats."""
+    if recorded.exact:
+        return difference(recorded.text, text)
+    if any(bundle(text, form)["text/plain"] == recorded.text for form in FORMS):
+        return ""
+    return difference(recorded.text, to_text(text))
 
 
 def summary(outcomes: Sequence[Outcome], expected: int, status: str = "") -> Table:
@@ -167,7 +177,7 @@ def _answer(phi: Phi, record: Mapping[str, Any], plan: Plan, on_status: Callable
     if record["finish_reason"] == "interrupted":  # as far as it came
         options["max_tokens"] = record["usage"]["completion_tokens"]
     options |= {"model": record["model"], "seed": record["seed"], "plan": plan}
-    options |= {name: params[name] for name in _EXTRAS if name in params}
+    options |= {name: params[name] for name in _EXTRAS | _WHERE_ASKED if name in params}
     prompt: list[Message] = [*record["messages"], {"role": "user", "content": record["prompt"]}]
     if record["engine"].get("pass") == "wide":  # one of many, whose bits are those of wide passes
         together = phi.stream_all([(prompt, options)], on_status=on_status)
@@ -198,7 +208,7 @@ def _checked(record: Mapping[str, Any]) -> dict[str, Any]:
     begin = params.get("begin", [])
     if not isinstance(begin, list) or not all(isinstance(token, int) for token in begin):
         raise PhiError("its record is not one of an answer: begin is no list of token ids")
-    if new := sorted(set(params) - _SETTINGS - _EXTRAS):
+    if new := sorted(set(params) - _SETTINGS - _EXTRAS - _WHERE_ASKED):
         raise PhiError(f"its record tells of {', '.join(new)}, which this version does not know")
     if checked["finish_reason"] == "interrupted" and not checked["usage"].get("completion_tokens"):
         raise PhiError("it was interrupted before its first token")

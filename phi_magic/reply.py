@@ -71,7 +71,7 @@ class Reply:
     usage: Usage = field(default_factory=Usage)
     timings: Timings = field(default_factory=Timings)
     tokens: list[Token] = field(default_factory=list, repr=False)
-    data: Any = None  #: the parsed JSON, where JSON was asked for
+    data: Any = None  #: the parsed JSON, where JSON was asked for; an instance where a schema came from a class
     messages: list[Message] = field(default_factory=list, repr=False)  #: the conversation before the prompt
     left_out: int = 0  #: the oldest turns of ``messages`` that the context had no room for
     model_sha256: str | None = None
@@ -83,6 +83,7 @@ class Reply:
 
         plain = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "tokens"}
         plain["usage"], plain["timings"] = asdict(self.usage), asdict(self.timings)
+        plain["data"] = self._plain_data()
         if not self.messages:
             del plain["messages"], plain["left_out"]
         return {**plain, "version": version("phi_magic")}
@@ -140,6 +141,14 @@ class Reply:
     def record(self) -> dict[str, Any]:
         """What a notebook's output carries beside the text, under the metadata key ``phi_magic``."""
         return {name: value for name, value in self.to_dict().items() if name != "text"}
+
+    def _plain_data(self) -> Any:
+        """``data`` as JSON types; an instance of a class is what its text says."""
+        if self.data is None or isinstance(self.data, bool | int | float | str | list | dict):
+            return self.data
+        from .extract import data
+
+        return data(self.text)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, str], dict[str, Any]]:
         from .formats import bundle

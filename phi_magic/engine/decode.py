@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..reply import Alternative, FinishReason, Reply, Token
 from ..sampling import Sampling
+from .grammar import Grammar
 from .model import Model
 from .sampler import Chance, Draw, Sampler
 
@@ -24,6 +25,7 @@ class Writer:
         reply: filled in as it goes: text, tokens, counts, timings, and at the end ``finish_reason``.
         limit: the most tokens; the first ones are ``begin``.
         asked: when the question was asked, by ``clock``.
+        grammar: what the text is held to.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Writer:
         skip_space: bool = True,
         begin: Sequence[int] = (),
         top_logprobs: int = 0,
+        grammar: Grammar | None = None,
     ) -> None:
         self._model = model
         self._reply = reply
@@ -47,6 +50,7 @@ class Writer:
         self._limit = limit
         self._begin = begin
         self._top = top_logprobs
+        self._grammar = grammar
         self._asked = asked
         self._clock = clock
         self._first = asked
@@ -57,14 +61,17 @@ class Writer:
         """Draw the next token from its logits, shape ``(n_vocab,)``; what it adds to the text, often nothing."""
         count = len(self._reply.tokens)
         forced = self._begin[count] if count < len(self._begin) else None
-        draw = self._sampler.draw(logits, forced=forced, top=self._top)
+        allowed = self._grammar.allowed() if self._grammar else None
+        draw = self._sampler.draw(logits, forced=forced, top=self._top, allowed=allowed)
         if self._model.ends(draw.token):
             return self._finish("stop")
+        if self._grammar:
+            self._grammar.accept(draw.token)
         self.token = draw.token
         self._record(draw)
         piece = self._text.feed(self._model.piece(draw.token))
         self._reply.text += piece
-        if self._text.stopped:
+        if self._text.stopped or (self._grammar and self._grammar.complete):
             return piece + self._finish("stop")
         return piece + self._finish("length") if count + 1 == self._limit else piece
 

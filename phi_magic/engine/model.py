@@ -154,8 +154,11 @@ class Model:
         # llama.cpp always finds user-defined tokens. Cut where the shield stands, and give each later part a line break
         # to begin with, so that the tokenizer's own leading space goes there and both can be dropped.
         first, *rest = text.split(shield)
-        lead = self._raw("\n")
-        return self._raw(first) + [token for part in rest for token in self._raw("\n" + part)[len(lead) :]]
+        return self._raw(first) + [token for part in rest for token in self.tokens_within(part)]
+
+    def tokens_within(self, text: str) -> list[int]:
+        """Tokens of text that other text goes before: none of them is a space that the tokenizer adds."""
+        return self._raw("\n" + text)[len(self._raw("\n")) :]
 
     def _raw(self, text: str) -> list[int]:
         data = text.encode("utf-8", "replace")  # a lone surrogate has no bytes

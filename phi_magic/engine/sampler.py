@@ -64,18 +64,27 @@ class Sampler:
     def _add(self, sampler: ctypes.c_void_p) -> None:
         C.llama_sampler_chain_add(self.chain, sampler)
 
-    def draw(self, logits: NDArray[np.float32], *, forced: int | None = None, top: int = 0) -> Draw:
+    def draw(
+        self,
+        logits: NDArray[np.float32],
+        *,
+        forced: int | None = None,
+        top: int = 0,
+        allowed: NDArray[np.intp] | None = None,
+    ) -> Draw:
         """Draw the next token and remember it as generated.
 
         Args:
             logits: shape ``(n_vocab,)``; left as they are.
             forced: a token to take in place of the drawn one.
             top: how many of the likeliest tokens to tell of.
+            allowed: ids of the tokens that may be drawn; all where left out. The others are as if they did not exist.
         """
-        self._candidates["id"] = self._ids
-        self._candidates["logit"] = logits
+        size = len(self._candidates) if allowed is None else len(allowed)
+        self._candidates["id"][:size] = self._ids if allowed is None else allowed
+        self._candidates["logit"][:size] = logits if allowed is None else logits[allowed]
         self._array.data = self._candidates.ctypes.data_as(C.llama_token_data_p)
-        self._array.size = len(self._candidates)
+        self._array.size = size
         self._array.selected = -1
         self._array.sorted = False
         C.llama_sampler_apply(self.chain, ctypes.byref(self._array))

@@ -11,7 +11,7 @@ from ..conversation import names
 from ..display import CellView, QuietView, TerminalView, View
 from ..errors import PhiError
 from ..formats import FORMS, next_cell, remark
-from ..options import ASKING, CELL, overrides, split, variable
+from ..options import ASKING, CELL, overrides, split, unknown, variable
 from ..phi import Phi
 from .adapting import arguments as magic_arguments
 from .adapting import one_line
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from ..answer import Stream
+    from ..structure import Structure
 
 
 @magics_class
@@ -60,11 +61,14 @@ class AskMagics(Magics):
 
                 body = fill(body, self.shell.user_ns)
             form = options.get("format", self.settings.format)
+            if arguments.schema:
+                options["schema"] = structure = schema_of(self.shell, arguments.schema)
+                form = options.get("format", "json")
             view = view_for(self.shell, self.settings, arguments, form)
             stream = self._stream(body.strip("\n") if not arguments.raw else body, options, arguments.chat, view)
             show(self.shell, stream, view, name)
             if stream.reply.finish_reason != "interrupted":
-                view.note(remark(stream.reply.text, form))
+                view.note(structure.remark(stream.reply) if arguments.schema else remark(stream.reply.text, form))
                 if form == "code" and (code := next_cell(stream.reply.text)):
                     self.shell.set_next_input(code)
 
@@ -77,6 +81,21 @@ class AskMagics(Magics):
         stream = conversation.stream(prompt, **cell, on_status=view.status, **options)
         view.note(again)
         return stream
+
+
+def schema_of(shell: InteractiveShell, name: str) -> Structure:
+    """What ``--schema`` names: a variable, or the path of a JSON file.
+
+    Raises:
+        PhiError: it is neither.
+    """
+    from ..structure import read
+
+    if name in shell.user_ns:
+        return read(shell.user_ns[name])
+    if name.isidentifier():
+        raise PhiError(unknown(name, [name for name in shell.user_ns if not name.startswith("_")], "variable"))
+    return read(name)
 
 
 def view_for(shell: InteractiveShell, phi: Phi, arguments: argparse.Namespace, form: str) -> View:

@@ -209,3 +209,25 @@ def test_without_exactness_an_answers_own_tokens_are_taken_for_history(phi):
     exactly = phi(question)
     phi.unload()
     assert phi(question).text == exactly.text
+
+
+def test_a_model_that_does_not_fit_is_refused_before_it_loads(phi, monkeypatch):
+    from phi_magic.engine import engine
+    from phi_magic.memory import Budget
+
+    phi.unload()
+    monkeypatch.setattr(engine, "available", lambda: Budget(1_000_000, "free memory"))
+    with pytest.raises(PhiError, match=r"needs .* and there is 1 MB \(free memory\); what would fit"):
+        phi("x")
+    assert engine.shared.model is None
+
+
+def test_a_context_that_does_not_fit_is_refused_and_the_model_stays(phi, monkeypatch):
+    from phi_magic.engine import engine
+    from phi_magic.memory import Budget
+
+    short = phi("x", max_tokens=2).text
+    monkeypatch.setattr(engine, "available", lambda: Budget(6_000_000, "free memory"))
+    with pytest.raises(PhiError, match="what would fit"):
+        phi("word " * 200, max_tokens=1500)
+    assert phi("x", max_tokens=2).text == short

@@ -26,6 +26,8 @@ help:
 	@echo "make test    every tier of tests: plain, kernel, hub, browser, packaging"
 	@echo "make check   formatter, linter, strict type checker"
 	@echo "make model   train the shipped model again"
+	@echo "make bench   measure speed and memory beside Llama and Candle, for docs/performance.md; an hour"
+	@echo "make candle  build Candle, the reference, and compare its tokens with ours"
 
 .PHONY: demo
 demo: $(LAB)
@@ -49,3 +51,13 @@ check: $(DEVELOP)
 .PHONY: model
 model: $(TRAINING)
 	$(BIN)/python -m training
+
+.PHONY: bench
+bench: $(DEVELOP)
+	$(BIN)/python -m benchmarks --write
+	$(BIN)/python -m benchmarks --plans --write --save plans.json
+	$(BIN)/python -m benchmarks.cache_types --write
+
+.PHONY: candle
+candle: $(DEVELOP)
+	$(BIN)/python -m benchmarks.agreement

@@ -1,0 +1,135 @@
+"""Who takes part, and how each is started: a process of its own, given the work, that gives back figures."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.stand_in import sources
+from benchmarks.work import Work
+
+PROJECT = Path(__file__).parent.parent
+CANDLE = Path(__file__).parent / "candle"
+
+
+class Unavailable(Exception):
+    """A contender that cannot take part here; the message says what would let it."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """``command`` may build first, in the folder that it is given; ``plan`` and ``environment`` are for our engine."""
+
+    command: Callable[[Path], list[str]]
+    extras: tuple[str, ...] = ()
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    figures: Callable[[list[str], Work], dict[str, Any]] | None = None  #: where it does not speak our protocol
+
+    def run(self, command: list[str], work: Work) -> dict[str, Any]:
+        """What it measured.
+
+        Raises:
+            Unavailable: it failed; with the end of what it complained of.
+        """
+        if self.figures:
+            return self.figures(command, work)
+        work = replace(work, extras=self.extras, plan=dict(self.plan))
+        figures: dict[str, Any] = json.loads(_output(command, work.to_json(), self.environment))
+        return figures
+
+
+def _output(command: list[str], given: str = "", environment: Mapping[str, str] | None = None) -> str:
+    paths = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        command,
+        input=given,
+        env=os.environ | {"PYTHONPATH": paths} | dict(environment or {}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise Unavailable(f"{command[0]} failed with status {done.returncode}: {done.stderr.strip()[-2000:]}")
+    return done.stdout
+
+
+def _module(name: str) -> Callable[[Path], list[str]]:
+    return lambda _: [sys.executable, "-m", f"benchmarks.{name}"]
+
+
+def candle(folder: Path, *, native: bool) -> Path:
+    """The program of benchmarks/candle, built with the newest instructions or, as `cargo build` does, without.
+
+    Raises:
+        Unavailable: there is no cargo, or it does not build.
+    """
+    if not shutil.which("cargo"):
+        raise Unavailable("cargo is not there: install Rust to compare with Candle")
+    target = folder / ("candle-native" if native else "candle-plain")
+    flags = {"RUSTFLAGS": "-C target-cpu=native" if native else "", "CARGO_TARGET_DIR": str(target)}
+    _output(["cargo", "build", "--release", "--locked", "--manifest-path", str(CANDLE / "Cargo.toml")], "", flags)
+    return target / "release" / "phi-candle"
+
+
+def _candle(*, native: bool) -> Callable[[Path], list[str]]:
+    return lambda folder: [str(candle(folder, native=native)), "measure"]
+
+
+def _llama_bench(folder: Path) -> list[str]:
+    if not shutil.which("cmake"):
+        raise Unavailable("cmake is not there: install it to build llama.cpp's own bench")
+    build = folder / "llama.cpp"
+    options = ["-DCMAKE_BUILD_TYPE=Release", "-DLLAMA_CURL=OFF", "-DLLAMA_OPENSSL=OFF", "-DBUILD_SHARED_LIBS=OFF"]
+    _output(["cmake", "-S", str(sources(folder)), "-B", str(build), *options])
+    _output(["cmake", "--build", str(build), "--target", "llama-bench", "--parallel", "2"])
+    return [str(build / "bin" / "llama-bench")]
+
+
+def _llama_bench_figures(command: list[str], work: Work) -> dict[str, Any]:
+    def rates(*options: str) -> list[dict[str, Any]]:
+        threads = ["-t", str(work.threads)] if work.threads else []
+        rows: list[dict[str, Any]] = json.loads(
+            _output([*command, "-m", work.model, "-r", "1", "-o", "json", *threads, *options])
+        )
+        return rows
+
+    prefill = rates("-n", "0", "-p", ",".join(map(str, work.prefill)))
+    decode = rates("-p", "0", "-n", str(work.tokens), "-d", ",".join(map(str, work.decode)))
+    return {
+        "prefill": {str(row["n_prompt"]): row["avg_ts"] for row in prefill},
+        "decode": {str(row["n_depth"]): row["avg_ts"] for row in decode},
+    }
+
+
+CONTENDERS = {
+    "phi_magic": Contender(_module("ours"), extras=("second turn", "map")),
+    "Llama": Contender(_module("llama")),
+    "kernel": Contender(_module("kernel")),
+    "Candle, native": Contender(_candle(native=True)),
+    "Candle": Contender(_candle(native=False)),
+    "llama-bench": Contender(_llama_bench, figures=_llama_bench_figures),
+}
+
+_Q8_KEYS = {"key_type": "q8_0"}
+_FLASH = {"flash_attention": True, "key_type": "q8_0", "value_type": "q8_0"}
+_OURS = _module("ours")
+
+#: Our engine run in other ways; what it chooses follows from what these take.
+PLANS = {
+    "f16 cache": Contender(_OURS, plan={"repack": False}),
+    "f16 cache, waiting threads sleep": Contender(_OURS, environment={"OMP_WAIT_POLICY": "passive"}),
+    "f16 cache, no mmap": Contender(_OURS, plan={"mmap": False}),
+    "K q8_0": Contender(_OURS, plan=_Q8_KEYS),
+    "repacked, f16 cache": Contender(_OURS, plan={"repack": True}),
+    "repacked, K q8_0": Contender(_OURS, plan={"repack": True, **_Q8_KEYS}),
+    "flash, K and V q8_0": Contender(_OURS, plan=_FLASH),
+    "repacked, flash, K and V q8_0": Contender(_OURS, plan={"repack": True, **_FLASH}),
+}

@@ -1,0 +1,73 @@
+"""What streaming into a notebook costs: ``%%phi`` in a real kernel, in turn with the bare decode loop in the same one.
+
+Both evaluate the same tokens after the same prompt: the first draws them, makes text of them and redraws the cell, the
+second only evaluates them.
+"""
+
+from __future__ import annotations
+
+import json
+from statistics import median
+from typing import Any
+
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.manager import start_new_kernel
+
+from benchmarks.work import Work, words
+
+_ROUNDS = 5
+_PATIENCE = 600.0  # seconds
+
+_BARE = """
+import time as _time
+from phi_magic.engine.engine import shared as _shared
+from phi_magic.interrupt import Stop as _Stop
+def _bare(tokens):
+    with _shared.turn(stop=_Stop()):
+        _, context = _shared.loaded
+        prompt = context.tokens[: answer.usage.prompt_tokens]
+        context.follow(prompt, tokens[:1], room=len(prompt) + len(tokens), stop=_Stop())
+        started = _time.perf_counter()
+        for token in tokens[1:]:
+            context.append(token, stop=_Stop())
+        return (len(tokens) - 1) / (_time.perf_counter() - started)
+"""
+
+
+def main() -> None:
+    work = Work.read()
+    manager, client = start_new_kernel()
+    try:
+        _run(client, "%load_ext phi_magic")
+        _run(client, f"%config Phi.model = {work.model!r}")
+        _run(client, f"%config Phi.n_threads = {work.threads}")
+        _run(client, _BARE)
+        streamed, bare = [], []
+        for _ in range(_ROUNDS):
+            _run(client, f"%%phi --seed 1 -n {work.tokens + 1} -o answer\n{words(max(work.prefill[:1]))}")
+            streamed.append(_run(client, "", "answer.timings.tokens_per_second"))
+            bare.append(_run(client, "", "_bare([token.id for token in answer.tokens])"))
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    # Each pair ran within the same seconds: the ratio of each, not that of the medians, is least disturbed by others.
+    ratio = median(one / other for one, other in zip(streamed, bare, strict=True))
+    print(json.dumps({"streamed": median(streamed), "bare": median(bare), "ratio": ratio}))
+
+
+def _run(client: BlockingKernelClient, code: str, expression: str = "None") -> Any:
+    """Run a cell, reading what it displays as a frontend does; the expression's value after it."""
+    reply = client.execute_interactive(
+        code, user_expressions={"value": expression}, output_hook=lambda _: None, timeout=_PATIENCE
+    )["content"]
+    if reply["status"] != "ok":
+        raise RuntimeError(f"{reply['ename']}: {reply['evalue']}")
+    value = reply["user_expressions"]["value"]
+    if value["status"] != "ok":
+        raise RuntimeError(f"{value['ename']}: {value['evalue']}")
+    text = value["data"]["text/plain"]
+    return None if text == "None" else float(text.removeprefix("np.float64(").removesuffix(")"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""The benchmark runs, in a small form: a model of two layers, one round. Nothing is said of speed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import report
+from benchmarks.contenders import PLANS
+from benchmarks.plot import plot
+
+PROJECT = Path(__file__).parent.parent
+
+pytestmark = pytest.mark.kernel
+SMALL = "--small --rounds 1 --threads 1 --prefill 64 256 --decode 64 --tokens 8 --lanes 8".split()
+
+
+def bench(folder, *options):
+    command = [sys.executable, "-m", "benchmarks", *SMALL, "--folder", str(folder), *options]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stderr
+    return done.stdout, json.loads((folder / "last.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return bench(tmp_path_factory.mktemp("bench"), "--contenders", "phi_magic", "Llama", "kernel")
+
+
+def test_everyone_takes_part(small):
+    _, results = small
+    assert not results["missing"]
+    assert set(results["rounds"]) == {"phi_magic", "Llama", "kernel"}
+    for name in ("phi_magic", "Llama"):
+        [figures] = results["rounds"][name]
+        assert set(figures["prefill"]) == {"64", "256"}
+        assert set(figures["decode"]) == {"64"}
+        assert figures["first_token"] > 0
+        assert 0 < figures["resident"] <= figures["peak"]
+
+
+def test_the_tables_hold_every_measure_and_goal(small):
+    printed, results = small
+    for title in ("prefill of 256", "decode at 64", "resident", "map", "second turn", "%%phi in a kernel"):
+        assert f"| {title}" in printed
+    for goal in report.GOALS:
+        assert goal.text in printed
+    assert results["machine"]["processor"] in printed
+    assert "Llama" in plot(results["rounds"])
+
+
+def test_a_second_turn_reads_only_what_is_new(small):
+    _, results = small
+    [figures] = results["rounds"]["phi_magic"]
+    turn = figures["second turn"]
+    assert turn["evaluated_tokens"] <= turn["new_tokens"] + 16
+
+
+def test_plans_can_be_compared(tmp_path):
+    name = "flash, K and V q8_0"
+    printed, results = bench(tmp_path, "--plans", "--contenders", name)
+    [figures] = results["rounds"][name]
+    assert figures["plan"] == figures["plan"] | dict(PLANS[name].plan)
+    assert name in printed
+
+
+def test_an_unknown_contender_is_named(tmp_path):
+    command = [sys.executable, "-m", "benchmarks", "--contenders", "Nobody", "--folder", str(tmp_path)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Nobody" in done.stderr

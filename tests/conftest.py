@@ -79,3 +79,9 @@ def slow_model(tmp_path_factory):
     path = tmp_path_factory.mktemp("slow") / "slow.gguf"
     write_slow_model(path)
     return path
+
+
+@pytest.fixture
+def slow_start(slow_model):
+    """A notebook's first cell: the extension, and the slow model on one thread, which waits for no other."""
+    return f"%load_ext phi_magic\n%config Phi.model = {str(slow_model)!r}\n%config Phi.n_threads = 1"

@@ -130,8 +130,15 @@ class NotebookPage:
     def cell(self, index):
         return self.page.locator(".jp-Notebook .jp-Cell").nth(index)
 
+    def shown(self, index):
+        """The same, scrolled to: the front ends do not lay out what is out of sight, and it has no text then."""
+        cell = self.cell(index)
+        cell.scroll_into_view_if_needed()
+        self.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        return cell
+
     def output(self, index):
-        return self.cell(index).locator(".jp-Cell-outputArea")
+        return self.shown(index).locator(".jp-Cell-outputArea")
 
     def answer(self, index):
         """What the kernel displayed, without the front end's own furniture."""
@@ -156,14 +163,20 @@ class NotebookPage:
         self.cell(index).locator(".jp-InputArea-editor").click()
         self.page.keyboard.press("Control+Enter")
 
-    def wait(self, index):
-        """Wait until a cell that was started is done."""
-        prompt = self.cell(index).locator(".jp-InputPrompt")
-        prompt.filter(has_not_text="*").filter(has_text="]").wait_for()
+    def wait(self, index, earlier=""):
+        """Wait until a cell that was started is done: it has a number, and another than `earlier`."""
+        self.page.wait_for_function(
+            "([prompt, earlier]) => /\\[\\d+\\]/.test(prompt.textContent) && prompt.textContent !== earlier",
+            arg=[self.prompt(index).element_handle(), earlier],
+        )
+
+    def prompt(self, index):
+        return self.cell(index).locator(".jp-InputPrompt")
 
     def run(self, index):
+        earlier = self.prompt(index).text_content()
         self.start(index)
-        self.wait(index)
+        self.wait(index, earlier)
 
     def run_all(self):
         self.menu("Run", "Run All Cells")
@@ -180,7 +193,7 @@ class NotebookPage:
 
     def record(self, index):
         """From now on keep each state that a cell's output shows; `recorded` gives them."""
-        self.cell(index).locator(".jp-Cell-outputWrapper").evaluate(RECORD)
+        self.shown(index).locator(".jp-Cell-outputWrapper").evaluate(RECORD)
 
     def recorded(self, index):
         return self.cell(index).locator(".jp-Cell-outputWrapper").evaluate("element => element.recorded")

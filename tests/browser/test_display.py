@@ -9,13 +9,8 @@ from tests.notebooks import notebook_of
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture
-def setup(slow_model):
-    return f"%load_ext phi_magic\n%config Phi.model = {str(slow_model)!r}"
-
-
-def test_an_answer_streams_in_visible_steps(open_notebook, setup):
-    notebook = open_notebook(notebook_of(setup, "%%phi --seed 1 -n 100\nWrite about ice hockey"))
+def test_an_answer_streams_in_visible_steps(open_notebook, slow_start):
+    notebook = open_notebook(notebook_of(slow_start, "%%phi --seed 1 -n 100\nWrite about ice hockey"))
     notebook.run(0)
     notebook.record(1)
     notebook.run(1)
@@ -26,9 +21,9 @@ def test_an_answer_streams_in_visible_steps(open_notebook, setup):
     assert not notebook.console_errors
 
 
-def test_an_interrupt_keeps_the_answer_and_the_queue_stops(open_notebook, setup):
+def test_an_interrupt_keeps_the_answer_and_the_queue_stops(open_notebook, slow_start):
     ask = "%%phi --seed 1 -n 2000 -o answer\nWrite about ice hockey"
-    notebook = open_notebook(notebook_of(setup, ask, "print('this was queued')", "print(answer.finish_reason)"))
+    notebook = open_notebook(notebook_of(slow_start, ask, "print('this was queued')", "print(answer.finish_reason)"))
     notebook.run(0)
     notebook.start(1)
     notebook.start(2)
@@ -42,9 +37,9 @@ def test_an_interrupt_keeps_the_answer_and_the_queue_stops(open_notebook, setup)
     assert notebook.text(3).strip() == "interrupted"
 
 
-def test_running_a_cell_again_gives_the_same_text(open_notebook, setup):
+def test_running_a_cell_again_gives_the_same_text(open_notebook, slow_start):
     ask = "%%phi --seed 1 -n 40 -o answer\nWrite about ice hockey"
-    notebook = open_notebook(notebook_of(setup, ask, "print(answer.text)"))
+    notebook = open_notebook(notebook_of(slow_start, ask, "print(answer.text)"))
     notebook.run_all()
     notebook.wait(2)
     first = notebook.text(2)

@@ -51,7 +51,7 @@ def test_it_runs_from_the_top_and_again(open_notebook, cells, index_of):
 
 def test_its_long_answer_streams_and_can_be_stopped(open_notebook, cells, index_of):
     notebook = open_notebook(cells)
-    long = index_of("--raw")
+    long = index_of("--repeat-penalty")
     notebook.run(index_of("%load_ext"))
     notebook.record(long)
     notebook.run(long)

@@ -10,9 +10,9 @@ pytestmark = pytest.mark.kernel
 
 
 @pytest.fixture
-def phi(kernel, slow_model):
+def phi(kernel, slow_start):
     """The kernel with the extension loaded, and a model slow enough to be watched."""
-    done = kernel.run(f"%load_ext phi_magic\n%config Phi.model = {str(slow_model)!r}")
+    done = kernel.run(slow_start)
     assert done.reply["status"] == "ok", done.reply
     return kernel
 

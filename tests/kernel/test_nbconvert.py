@@ -14,13 +14,8 @@ pytestmark = pytest.mark.kernel
 
 
 @pytest.fixture
-def answered(slow_model):
-    return run_notebook(
-        notebook_of(
-            f"%load_ext phi_magic\n%config Phi.model = {str(slow_model)!r}",
-            "%%phi --seed 1 -n 30\nWrite about ice",
-        )
-    )
+def answered(slow_start):
+    return run_notebook(notebook_of(slow_start, "%%phi --seed 1 -n 30\nWrite about ice"))
 
 
 def answer_of(notebook):

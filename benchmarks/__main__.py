@@ -115,16 +115,22 @@ def show(results: Mapping[str, Any], *, plans: bool = False) -> str:
 def publish(results: Mapping[str, Any], text: str) -> None:
     """Renew docs/: the tables between their marks, the plot, and the figures that both are made of."""
     kind = "plans" if set(results["rounds"]) <= set(PLANS) else "contenders"
-    whole = DOCUMENT.read_text()
-    marks = f"<!-- {kind}: made by make bench -->", f"<!-- {kind}: end -->"
-    pattern = re.escape(marks[0]) + ".*?" + re.escape(marks[1])
-    renewed, count = re.subn(pattern, lambda _: f"{marks[0]}\n\n{text}\n\n{marks[1]}", whole, flags=re.DOTALL)
-    if count != 1:
-        raise ValueError(f"{DOCUMENT} has no place between {marks[0]} and {marks[1]}")
-    DOCUMENT.write_text(renewed)
+    insert(DOCUMENT, kind, text)
     (DOCUMENT.parent / f"performance-{kind}.json").write_text(json.dumps(results, indent=1) + "\n")
     if kind == "contenders":
         (DOCUMENT.parent / "performance.svg").write_text(plot(results["rounds"]))
+
+
+def insert(document: Path, kind: str, text: str) -> None:
+    """Put a text between its marks in a document, in place of the one there."""
+    marks = f"<!-- {kind}: made by make bench -->", f"<!-- {kind}: end -->"
+    pattern = re.escape(marks[0]) + ".*?" + re.escape(marks[1])
+    renewed, count = re.subn(
+        pattern, lambda _: f"{marks[0]}\n\n{text}\n\n{marks[1]}", document.read_text(), flags=re.DOTALL
+    )
+    if count != 1:
+        raise ValueError(f"{document} has no place between {marks[0]} and {marks[1]}")
+    document.write_text(renewed)
 
 
 if __name__ == "__main__":

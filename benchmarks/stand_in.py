@@ -106,7 +106,7 @@ def _metadata(writer: GGUFWriter, vocabulary: Path, shape: Shape) -> int:
             writer.add_key_value(key, field.contents(), field.types[0])
     for key, value in ours.items():
         writer.add_uint32(key, value)
-    return int(len(fields["tokenizer.ggml.tokens"].data))
+    return len(fields["tokenizer.ggml.tokens"].data)
 
 
 def _tensors(shape: Shape, n_vocab: int) -> dict[str, tuple[int, int, Kind]]:
@@ -131,7 +131,7 @@ def _tensors(shape: Shape, n_vocab: int) -> dict[str, tuple[int, int, Kind]]:
 
 def _row_bytes(columns: int, kind: Kind) -> int:
     values, size = GGML_QUANT_SIZES[kind]
-    return columns // values * size
+    return int(columns // values * size)
 
 
 def _values(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import report
+from benchmarks.__main__ import DOCUMENT, insert
 from benchmarks.contenders import PLANS
 from benchmarks.plot import plot
 
@@ -73,3 +74,23 @@ def test_an_unknown_contender_is_named(tmp_path):
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "Nobody" in done.stderr
+
+
+def test_what_a_quantised_cache_does_is_measured():
+    command = [sys.executable, "-m", "benchmarks.cache_types", "--small"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stderr
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| shipped |")]
+    assert len(rows) == 4
+    assert all(0 <= float(row.split("|")[3]) < 0.1 for row in rows)
+
+
+def test_the_document_has_a_place_for_every_table(tmp_path):
+    document = tmp_path / "performance.md"
+    document.write_text(DOCUMENT.read_text())
+    for kind in ("contenders", "plans", "cache types"):
+        insert(document, kind, f"a table of {kind}")
+    insert(document, "plans", "another")
+    assert "a table of contenders" in document.read_text()
+    assert "a table of plans" not in document.read_text()
+    assert "another" in document.read_text()

@@ -12,6 +12,7 @@ from typing import TypeVar
 from .engine.decode import Writer
 from .engine.engine import Engine
 from .engine.grammar import Grammar
+from .engine.lookahead import Lookup, Pace, advance, widths
 from .engine.model import Model
 from .engine.plan import Plan
 from .errors import PhiError, PromptTooLong
@@ -127,13 +128,13 @@ def write(
             reply.timings.prompt = clock() - started
             writer = writer_for(model, ask, reply, limit=limit, asked=asked, clock=clock)
             with closing(writer):
-                while True:
-                    if piece := writer.step(context.logits):
-                        yield piece
-                    if writer.finished:
-                        break
+                if piece := writer.step(context.logits):
+                    yield piece
+                lookup, pace = Lookup(prompt), Pace(widths(context.plan, exact=ask.exact))
+                while not writer.finished:
                     stop.check()
-                    context.append(writer.token, stop=stop)
+                    room = len(prompt) + limit - len(context.tokens)
+                    yield from advance(context, writer, lookup, pace, room=room, stop=stop)
         parse(ask, reply)
         if ask.continues and ask.exact:  # else the answer's own tokens will do
             engine.read_ahead(_history(model, ask, reply))

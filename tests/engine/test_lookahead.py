@@ -1,0 +1,100 @@
+"""Guessing ahead: quicker where the text repeats itself, and never another text."""
+
+import pytest
+
+from phi_magic import Phi, answer
+from phi_magic.engine.lookahead import EXACT_WIDTHS, WIDTHS, Lookup, Pace, widths
+from phi_magic.engine.plan import Plan
+
+FLASH = Plan(n_threads=1, flash_attention=True, key_type="q8_0", value_type="q8_0")
+PLAIN = Plan(n_threads=1)
+
+
+class TestLookup:
+    def test_guesses_what_followed_the_last_three_tokens_before(self):
+        assert Lookup([1, 2, 3, 4, 5, 9, 1, 2, 3]).guess(2) == [4, 5]
+
+    def test_the_newest_place_counts(self):
+        assert Lookup([1, 2, 3, 4, 1, 2, 3, 5, 1, 2, 3]).guess(1) == [5]
+
+    @pytest.mark.parametrize("tokens", [[], [1], [1, 2, 3], [1, 2, 3, 4, 5, 6]])
+    def test_guesses_nothing_where_nothing_stood_before(self, tokens):
+        assert Lookup(tokens).guess(5) == []
+
+
+class TestPace:
+    def test_does_not_guess_before_it_knows_what_a_pass_costs(self):
+        assert Pace(WIDTHS).width() == 0
+
+    def test_guesses_more_the_more_often_it_was_right(self):
+        pace = Pace(WIDTHS)
+        pace.took(0, 0.1)
+        for _ in range(40):
+            pace.judge(right=True)
+        assert pace.width() == max(WIDTHS)
+
+    def test_a_pass_that_costs_more_than_it_brings_is_not_made_again(self):
+        pace = Pace([3])
+        pace.took(0, 0.1)
+        for _ in range(40):
+            pace.judge(right=True)
+        pace.took(3, 0.4)
+        assert pace.width() == 0
+
+    def test_wrong_guesses_end_it(self):
+        pace = Pace(WIDTHS)
+        pace.took(0, 0.1)
+        for _ in range(40):
+            pace.judge(right=False)
+        assert pace.width() == 0
+
+
+def test_only_what_keeps_the_promise_is_guessed_under_exactness():
+    assert widths(PLAIN, exact=True) == ()
+    assert widths(FLASH, exact=True) == EXACT_WIDTHS
+    assert widths(PLAIN, exact=False) == WIDTHS
+
+
+@pytest.fixture
+def always(monkeypatch):
+    """Guess always as far as may be, so that every guess, right and wrong, is put to the test."""
+    monkeypatch.setattr(Pace, "width", lambda self: max(self._widths, default=0))
+
+
+def repeating(phi, plan, **options):
+    """An answer that begins as its prompt goes on, and then goes its own way."""
+    prompt = "the old boat waits in the long grass while the small bird sings of snow and the old boat waits"
+    first = phi(prompt, raw=True, max_tokens=24, plan=plan)
+    again = f"{prompt}{first.text}\n{prompt}"
+    begin = [token.id for token in first.tokens[:12]]
+    return phi(again, raw=True, begin=begin, plan=plan, max_tokens=60, top_logprobs=3, **options)
+
+
+@pytest.mark.parametrize("temperature", [0, 1.2])
+def test_exact_guessing_gives_the_same_bits(always, monkeypatch, temperature):
+    phi = Phi(model="demo", seed=5, temperature=temperature, repeat_penalty=1)
+    guessed = repeating(phi, FLASH)
+    monkeypatch.setattr(answer, "widths", lambda plan, exact: ())
+    phi.unload()
+    plain = repeating(phi, FLASH)
+    assert guessed.text == plain.text
+    assert guessed.tokens == plain.tokens  # log-probabilities and alternatives too, to the last digit
+
+
+@pytest.mark.parametrize("temperature", [0, 1.2])
+def test_guessing_without_exactness_draws_as_plain_decoding_does(always, monkeypatch, temperature):
+    phi = Phi(model="demo", seed=5, temperature=temperature, repeat_penalty=1)
+    guessed = repeating(phi, PLAIN, exact=False)
+    monkeypatch.setattr(answer, "widths", lambda plan, exact: ())
+    phi.unload()
+    plain = repeating(phi, PLAIN, exact=False)
+    for ours, theirs in zip(guessed.tokens, plain.tokens, strict=True):
+        assert ours.id == theirs.id
+        assert ours.logprob == pytest.approx(theirs.logprob, abs=0.05)
+
+
+def test_what_was_guessed_and_not_drawn_leaves_no_trace(always):
+    phi = Phi(model="demo", seed=5, exact=False)
+    fresh = phi("Write a haiku about ice hockey")
+    repeating(phi, PLAIN)
+    assert phi("Write a haiku about ice hockey").text == fresh.text

@@ -93,7 +93,7 @@ def main() -> int:
     FOLDER.mkdir(parents=True, exist_ok=True)
     model = Model(MODEL)
     asked = prompts(model)
-    answers = run_candle(candle(FOLDER, native=True), asked)
+    answers = run_candle(candle(FOLDER, "native"), asked)
     for answer in answers:
         answer["margins"] = [round(margin, 4) for margin in answer["margins"]]
     locked = re.search(r'name = "candle-core"\nversion = "(.+)"', (CANDLE / "Cargo.lock").read_text())

@@ -41,8 +41,11 @@ class Contender:
         """
         if self.figures:
             return self.figures(command, work)
+        environment = dict(self.environment)
+        if work.threads:
+            environment["RAYON_NUM_THREADS"] = str(work.threads)  # Candle's; the others read the work
         work = replace(work, extras=self.extras, plan=dict(self.plan))
-        figures: dict[str, Any] = json.loads(_output(command, work.to_json(), self.environment))
+        figures: dict[str, Any] = json.loads(_output(command, work.to_json(), environment))
         return figures
 
 
@@ -65,22 +68,37 @@ def _module(name: str) -> Callable[[Path], list[str]]:
     return lambda _: [sys.executable, "-m", f"benchmarks.{name}"]
 
 
-def candle(folder: Path, *, native: bool) -> Path:
-    """The program of benchmarks/candle, built with the newest instructions or, as `cargo build` does, without.
+@dataclass(frozen=True)
+class Build:
+    """A way to build the program of benchmarks/candle."""
+
+    manifest: Path = CANDLE / "Cargo.toml"
+    flags: str = ""
+
+
+BUILDS = {
+    "native": Build(flags="-C target-cpu=native"),
+    "plain": Build(),  # what `cargo build` does: the oldest instructions of its kind of processor
+    "tutorial": Build(manifest=CANDLE / "tutorial" / "Cargo.toml"),
+}
+
+
+def candle(folder: Path, build: str) -> Path:
+    """The program of benchmarks/candle, built in one of the ways of :data:`BUILDS`.
 
     Raises:
         Unavailable: there is no cargo, or it does not build.
     """
     if not shutil.which("cargo"):
         raise Unavailable("cargo is not there: install Rust to compare with Candle")
-    target = folder / ("candle-native" if native else "candle-plain")
-    flags = {"RUSTFLAGS": "-C target-cpu=native" if native else "", "CARGO_TARGET_DIR": str(target)}
-    _output(["cargo", "build", "--release", "--locked", "--manifest-path", str(CANDLE / "Cargo.toml")], "", flags)
+    target, way = folder / f"candle-{build}", BUILDS[build]
+    flags = {"RUSTFLAGS": way.flags, "CARGO_TARGET_DIR": str(target)}
+    _output(["cargo", "build", "--release", "--locked", "--manifest-path", str(way.manifest)], "", flags)
     return target / "release" / "phi-candle"
 
 
-def _candle(*, native: bool) -> Callable[[Path], list[str]]:
-    return lambda folder: [str(candle(folder, native=native)), "measure"]
+def _candle(build: str) -> Callable[[Path], list[str]]:
+    return lambda folder: [str(candle(folder, build)), "measure"]
 
 
 def _llama_bench(folder: Path) -> list[str]:
@@ -113,8 +131,9 @@ CONTENDERS = {
     "phi_magic": Contender(_module("ours"), extras=("second turn", "map")),
     "Llama": Contender(_module("llama")),
     "kernel": Contender(_module("kernel")),
-    "Candle, native": Contender(_candle(native=True)),
-    "Candle": Contender(_candle(native=False)),
+    "Candle, native": Contender(_candle("native")),
+    "Candle": Contender(_candle("plain")),
+    "Candle 0.6": Contender(_candle("tutorial")),
     "llama-bench": Contender(_llama_bench, figures=_llama_bench_figures),
 }
 

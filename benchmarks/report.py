@@ -113,8 +113,8 @@ GOALS = [
     Goal("streaming into a notebook, of decode", 0.02, _streaming_cost, at_most=True),
     Goal("prefill of 256, of native Candle's", 3, _against("Candle, native", PREFILL[256])),
     Goal("decode at 256, of native Candle's", 1.2, _against("Candle, native", DECODE[256])),
-    Goal("prefill of 64, of the tutorial's build", 20, _against("Candle", PREFILL[64])),
-    Goal("decode at 64, of the tutorial's build", 5, _against("Candle", DECODE[64])),
+    Goal("prefill of 64, of the tutorial's build", 20, _against("Candle 0.6", PREFILL[64])),
+    Goal("decode at 64, of the tutorial's build", 5, _against("Candle 0.6", DECODE[64])),
 ]
 
 

@@ -89,7 +89,7 @@ fn generate(job: Generate) -> Result<Vec<Answer>> {
             let since = answer.tokens.len().saturating_sub(job.repeat_last_n);
             logits = apply_repeat_penalty(&logits, job.repeat_penalty, &answer.tokens[since..])?;
             let token = processor.sample(&logits)?;
-            answer.margins.push(margin(&logits.to_vec1()?, token));
+            answer.margins.push(margin(&logits.to_vec1::<f32>()?, token));
             let position = prompt.len() + answer.tokens.len();
             answer.tokens.push(token);
             logits = forward(&mut model, &[token], position)?;
@@ -109,7 +109,7 @@ fn measure(job: Measure) -> Result<Measured> {
     let mut model = load(&job.model)?;
     let mut processor = LogitsProcessor::from_sampling(1, Sampling::TopP { p: 0.95, temperature: 0.8 });
     let mut draw = |logits: &Tensor| -> Result<u32> { Ok(processor.sample(logits)?) };
-    draw(&forward(&mut model, &vec![278; job.first], 0)?)?;
+    draw(&forward(&mut model, &vec![278u32; job.first], 0)?)?;
     let first_token = started.elapsed().as_secs_f64();
 
     let mut measured = Measured {
@@ -129,7 +129,7 @@ fn measure(job: Measure) -> Result<Measured> {
             break;
         }
         let start = Instant::now();
-        let mut token = draw(&forward(&mut model, &vec![278; length], 0)?)?;
+        let mut token = draw(&forward(&mut model, &vec![278u32; length], 0)?)?;
         let seconds = start.elapsed().as_secs_f64();
         slowest = seconds / length as f64;
         if job.prefill.contains(&length) {

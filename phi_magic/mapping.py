@@ -69,7 +69,9 @@ def write_all(
             model, _ = engine.loaded
             jobs = []
             for index, (ask, reply) in enumerate(zip(asks, replies, strict=True)):
-                prompt, limit = prompt_tokens(model, ask, reply, what=f"prompt {index}" if len(asks) > 1 else "the prompt")
+                prompt, limit = prompt_tokens(
+                    model, ask, reply, what=f"prompt {index}" if len(asks) > 1 else "the prompt"
+                )
                 reply.usage.prompt_tokens = len(prompt)
                 reply.engine = {**first.engine, "pass": "wide"}
                 jobs.append(_Job(index, ask, reply, prompt, limit))

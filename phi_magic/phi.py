@@ -86,6 +86,12 @@ class Phi(Configurable, Sampling):
     n_gpu_layers = Int(
         -1, min=-1, max=10_000, help="Layers that a GPU computes. -1: all, where llama.cpp was built for one."
     ).tag(config=True)
+    profile = Enum(
+        ["auto", "speed", "memory"],
+        "auto",
+        help="What to spare: memory quantises the context's cache (half the bytes, and a little of the precision), speed "
+        "reads the model into memory of its own. auto takes memory where the machine has little for the model.",
+    ).tag(config=True)
     exact = Bool(
         True,
         help="Keep the promise that the same question gives the same text, whatever was asked before. Without it a "
@@ -230,6 +236,7 @@ class Phi(Configurable, Sampling):
         from .structure import read
 
         structure = None if schema is None else read(schema)
+        from .token_view import ALTERNATIVES
 
         seed = settings["seed"] if settings["seed"] is not None else secrets.randbelow(SEED_MAX + 1)
         reply = Reply(
@@ -239,8 +246,6 @@ class Phi(Configurable, Sampling):
             | {
                 "system": system,
                 "n_ctx": settings["n_ctx"],
-
-        from .token_view import ALTERNATIVES
                 "exact": settings["exact"],
                 "raw": raw,
                 "begin": list(begin),
@@ -249,7 +254,9 @@ class Phi(Configurable, Sampling):
             seed=seed,
             messages=messages[1:-1] if system else messages[:-1],
         )
-        chosen = partial(choose, n_threads=settings["n_threads"], n_gpu_layers=settings["n_gpu_layers"])
+        chosen = partial(
+            choose, profile=settings["profile"], n_threads=settings["n_threads"], n_gpu_layers=settings["n_gpu_layers"]
+        )
         ask = Ask(
             find=lambda: resolve(settings["model"]),
             plan=chosen if plan is None else lambda _: plan,
@@ -330,7 +337,12 @@ class Phi(Configurable, Sampling):
                 with stop.letting_interrupts():
                     file = resolve(settings["model"])
                 header = shared.inspect(file.path)
-                plan = choose(header, n_threads=settings["n_threads"], n_gpu_layers=settings["n_gpu_layers"])
+                plan = choose(
+                    header,
+                    profile=settings["profile"],
+                    n_threads=settings["n_threads"],
+                    n_gpu_layers=settings["n_gpu_layers"],
+                )
                 shared.load(header, plan, stop=stop, on_progress=lambda done: on_status(f"loading: {done:.0%}"))
         except Interrupted:
             raise KeyboardInterrupt from None

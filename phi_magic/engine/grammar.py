@@ -7,6 +7,7 @@ express where the other leaves it out, and it turns hostile schemas into errors 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, proxy
@@ -88,8 +89,8 @@ class Grammar:
 def _line(error: object) -> str:
     """llguidance's own words, in one line."""
     text = str(error).strip().split("\n", 1)[0]
-    if text.startswith("Unimplemented keys: "):
-        return f"it says {text.removeprefix('Unimplemented keys: ')}, which no grammar here can express"
+    if unknown := re.fullmatch(r"Unimplemented keys: \[(.*)\]", text):
+        return f"it says {unknown[1]}, which no grammar here can express"
     if text.startswith(("NoExtension", "panic")):
         return "no answer can satisfy it"
     return text[:200]

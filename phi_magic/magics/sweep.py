@@ -10,6 +10,7 @@ from ..options import ASKING, CELL, Option, overrides, split, variable
 from ..phi import Phi
 from .adapting import arguments as magic_arguments
 from .adapting import one_line
+from .ask import schema_of
 from .board import Board
 
 if TYPE_CHECKING:
@@ -55,7 +56,10 @@ class SweepMagics(Magics):
 
                 cell = fill(cell, self.shell.user_ns)
             prompt = cell if arguments.raw else cell.strip("\n")
-            self._show(prompt, grid, overrides(arguments), name, quiet=arguments.quiet)
+            options = overrides(arguments)
+            if arguments.schema:
+                options["schema"] = schema_of(self.shell, arguments.schema)
+            self._show(prompt, grid, options, name, quiet=arguments.quiet)
 
     def _show(self, prompt: str, grid: Any, options: dict[str, Any], name: str | None, *, quiet: bool) -> None:
         from ..sweep import frame, record, sweep, table

@@ -14,7 +14,8 @@ from typing import Any
 from traitlets import Int, List
 
 from .errors import PhiError
-from .phi import Phi, checked, takes
+from .phi import Phi
+from .settings import checked, takes
 
 _TRAITS = Phi.class_traits(config=True)
 _TOP_LOGPROBS = Int(min=0, max=1000)  # no setting of its own, checked like one

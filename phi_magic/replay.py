@@ -18,9 +18,10 @@ from .errors import PhiError
 from .formats import FORMS, bundle
 from .gguf import read_header, show_path
 from .models import file_sha256, resolve
-from .phi import ANSWER_TRAITS, Phi
+from .phi import Phi
 from .rendering import to_text
 from .reply import Message, Reply
+from .settings import ANSWER_TRAITS
 from .table import Table
 
 _AROUND = 30  # characters shown on each side of the first difference

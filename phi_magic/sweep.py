@@ -16,8 +16,9 @@ from traitlets import Float, Int
 
 from .errors import PhiError
 from .models import nearest
-from .phi import ANSWER_TRAITS, SEED_MAX, Phi, checked, takes
+from .phi import Phi
 from .reply import Reply
+from .settings import ANSWER_TRAITS, SEED_MAX, checked, takes
 from .table import Table
 
 if TYPE_CHECKING:

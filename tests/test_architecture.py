@@ -37,7 +37,8 @@ def imported(name, path):
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) - node.level + 1] if node.level else []
             source = ".".join([*above, node.module] if node.module else above)
-            yield source
+            if node.module:  # `from . import b` asks the package for nothing but its module b
+                yield source
             yield from (f"{source}.{alias.name}" for alias in node.names)
 
 

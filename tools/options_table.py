@@ -11,7 +11,7 @@ from pathlib import Path
 
 from phi_magic import Phi
 from phi_magic.options import ASKING, CELL, Option
-from phi_magic.phi import takes
+from phi_magic.settings import takes
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 TRAITS = Phi.class_traits(config=True)

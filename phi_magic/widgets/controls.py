@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets
 from traitlets import HasTraits, Int
 
-from ..phi import takes
+from ..settings import takes
 
 #: The layout of what has a label and fills its line, or its column of a grid.
 FULL: dict[str, Any] = {"layout": {"width": "auto", "min_width": "0"}, "style": {"description_width": "8.5em"}}

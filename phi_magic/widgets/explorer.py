@@ -17,11 +17,12 @@ import traitlets
 
 from ..errors import PhiError
 from ..interrupt import Stop
-from ..phi import ANSWER_TRAITS, Phi
+from ..phi import Phi
 from ..position import Position
 from ..rendering import to_text
 from ..reply import Message, Reply
 from ..sampling import Stages, stages
+from ..settings import ANSWER_TRAITS
 from .bars import table, view
 from .controls import FULL, Link, close, label, slider
 from .saved import Saved

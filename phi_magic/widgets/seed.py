@@ -7,7 +7,8 @@ from typing import Any
 
 import ipywidgets
 
-from ..phi import SEED_MAX, Phi
+from ..phi import Phi
+from ..settings import SEED_MAX
 from .controls import FULL, tooltip
 
 

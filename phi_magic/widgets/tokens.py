@@ -13,9 +13,10 @@ import traitlets
 
 from ..answer import Stream
 from ..errors import PhiError
-from ..phi import ANSWER_TRAITS, Phi
+from ..phi import Phi
 from ..rendering import to_text
 from ..reply import Alternative, Message, Reply, Token
+from ..settings import ANSWER_TRAITS
 from ..token_view import ALTERNATIVES, bits, bundle, chance, kind, percent, shade, shown
 from .controls import close
 from .saved import Saved

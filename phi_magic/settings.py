@@ -1,0 +1,137 @@
+"""Every setting: its name, bounds, default and help, from which options, sliders and docs are made."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from traitlets import Bool, Enum, HasTraits, Int, List, TraitError, TraitType, Unicode, default
+
+from .errors import PhiError
+from .formats import FORMS
+from .sampling import Number, Sampling
+
+#: Seeds are 32 bits wide; llama.cpp takes the greatest of them for "draw one".
+SEED_MAX = 2**32 - 2
+
+#: The settings that shape an answer's text, in the order of the contract's table: what ``Reply.params`` records.
+ANSWER_TRAITS = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "repeat_penalty",
+    "repeat_last_n",
+    "max_tokens",
+    "stop",
+    "system",
+)
+
+
+class Settings(Sampling):
+    """What an answer is made with; ``Phi`` makes it configurable."""
+
+    model = Unicode(
+        help="The model: a known name (phi-3-mini-4k, phi-2, phi-4, demo), owner/repo/file.gguf on the hub, or the path "
+        "of a GGUF file. The environment's PHI_MAGIC_MODEL is the default where it is set."
+    ).tag(config=True)
+    seed = Int(
+        None,
+        allow_none=True,
+        min=0,
+        max=SEED_MAX,
+        help="Where the draws begin: the same seed gives the same answer. Unset, a fresh one is drawn and reported.",
+    ).tag(config=True)
+    max_tokens = Int(512, min=1, max=1_000_000, help="The longest answer, in tokens.").tag(
+        config=True, step=1, shown_max=2048
+    )
+    stop = List(Unicode(), help="Texts that end the answer; it ends before the first of them.").tag(config=True)
+    system = Unicode("", help="The system message: how the model shall answer, said before the conversation.").tag(
+        config=True
+    )
+    format = Enum(
+        [*FORMS, "tokens"],
+        "markdown",
+        help="How a cell shows the answer: code is its code block alone, put into the next cell too, never run; json is "
+        "parsed, and Reply.data holds it; html is sanitised; math is one formula in LaTeX; tokens shades every token by its "
+        "probability.",
+    ).tag(config=True)
+    n_ctx = Int(
+        4096,
+        min=64,
+        max=10_000_000,
+        help="The most tokens that prompt and answer may have together; memory is taken as it is needed. Never more than "
+        "the model was trained for.",
+    ).tag(config=True)
+    n_threads = Int(0, min=0, max=1024, help="Processor threads. 0: one for each physical core there is to use.").tag(
+        config=True
+    )
+    n_gpu_layers = Int(
+        -1, min=-1, max=10_000, help="Layers that a GPU computes. -1: all, where llama.cpp was built for one."
+    ).tag(config=True)
+    profile = Enum(
+        ["auto", "speed", "memory"],
+        "auto",
+        help="What to spare: memory quantises the context's cache (half the bytes, and a little of the precision), speed "
+        "reads the model into memory of its own. auto takes memory where the machine has little for the model.",
+    ).tag(config=True)
+    exact = Bool(
+        True,
+        help="Keep the promise that the same question gives the same text, whatever was asked before. Without it a "
+        "conversation's next answer begins a little sooner, and a near-tie may fall the other way.",
+    ).tag(config=True)
+    keep_alive = Number(
+        600.0, min=-1, max=1e9, help="Seconds without a question until the model is freed. Negative: never."
+    ).tag(config=True)
+    refresh_interval = Number(
+        0.1, min=0, max=60, help="Least seconds between two redraws of an answer that is being written."
+    ).tag(config=True)
+    show_stats = Bool(True, help="Show a line with tokens, speed, seed and finish below an answer.").tag(config=True)
+
+    @default("model")
+    def _model_from_environment(self) -> str:
+        return os.environ.get("PHI_MAGIC_MODEL", "phi-3-mini-4k")
+
+    def settings(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Every trait's value, with ``options`` checked and put in place for one call; ``None`` means the trait's own.
+
+        Raises:
+            PhiError: an unknown option, or a value that the trait refuses.
+        """
+        traits = self.traits(config=True)
+        values = {name: getattr(self, name) for name in traits}
+        for name, value in options.items():
+            if name not in traits:
+                raise PhiError(f"there is no option {name!r}; the options are {', '.join(sorted(traits))}")
+            if value is not None:
+                values[name] = checked(traits[name], value, self)
+        return values
+
+
+def checked(trait: Any, value: Any, owner: HasTraits | None = None) -> Any:
+    """A value as the trait takes it; text is read as the command line would.
+
+    Raises:
+        PhiError: in one line, what the option takes.
+    """
+    try:
+        read = isinstance(value, str) and not isinstance(trait, Unicode | List | Enum)
+        return trait.validate(owner or HasTraits(), trait.from_string(value) if read else value)
+    except (TraitError, ValueError, OverflowError):
+        raise PhiError(f"{trait.name} must be {takes(trait)}, not {value!r}") from None
+
+
+def takes(trait: TraitType[Any, Any]) -> str:
+    """What values a trait takes, in words."""
+    if isinstance(trait, Enum):
+        return "one of " + ", ".join(map(str, trait.values or ()))
+    if isinstance(trait, Bool):
+        return "True or False"
+    if isinstance(trait, List):
+        return "a list of texts"
+    if isinstance(trait, Unicode):
+        return "text"
+    kind = "a whole number" if isinstance(trait, Int) else "a number"
+    low, high = getattr(trait, "min", None), getattr(trait, "max", None)
+    return f"{kind} from {low:g} to {high:,}" if low is not None and high is not None else kind

@@ -28,7 +28,7 @@ def answers(notebook):
 def test_it_runs_and_answers_every_question(path):
     notebook = run_notebook(path)
     asked = [
-        cell for cell in notebook.cells if cell.cell_type == "code" and re.match("%%?phi(_fix)?\\b", cell.source)
+        cell for cell in notebook.cells if cell.cell_type == "code" and re.match("%%?phi(_fix|_sweep)?\\b", cell.source)
     ]
     assert len(answers(notebook)) == len(asked)
     assert all(answers(notebook))

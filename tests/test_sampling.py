@@ -147,3 +147,12 @@ class TestStages:
         seen = stages(self.LOGITS, temperature=0)
         assert seen.kept.tolist() == [1, 0, 0, 0, 0, 0]
         assert {CUTTING[cut] for cut in seen.cut[1:]} == {"temperature"}
+
+
+def test_scores_that_are_no_numbers_are_one_line():
+    damaged = LOGITS.copy()
+    damaged[7] = np.nan
+    sampler = Sampler(Sampling(), 0, len(LOGITS))
+    with pytest.raises(PhiError, match="not numbers"):
+        sampler.draw(damaged)
+    sampler.close()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import PhiError
 from ..sampling import Sampling
 from .llama import C
 
@@ -79,7 +80,13 @@ class Sampler:
             forced: a token to take in place of the drawn one.
             top: how many of the likeliest tokens to tell of.
             allowed: ids of the tokens that may be drawn; all where left out. The others are as if they did not exist.
+
+        Raises:
+            PhiError: the logits are no numbers.
         """
+        greatest = logits.max()  # NaN where any is
+        if not np.isfinite(greatest):
+            raise PhiError("the model's scores are not numbers: its file is damaged; get it again")
         size = len(self._candidates) if allowed is None else len(allowed)
         self._candidates["id"][:size] = self._ids if allowed is None else allowed
         self._candidates["logit"][:size] = logits if allowed is None else logits[allowed]
@@ -95,7 +102,6 @@ class Sampler:
             kept = kept[selected : selected + 1]
             kept["p"] = 1
         self.accept([token])
-        greatest = logits.max()
         log_mass = float(greatest) + math.log(float(np.exp(logits - greatest).sum(dtype=np.float64)))
 
         def chance(token: int) -> Chance:

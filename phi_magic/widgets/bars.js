@@ -91,7 +91,7 @@ function render({ model, el }) {
       button.classList.toggle("phi-kind", Boolean(entry.kind));
       entry.bars.forEach(([width, number], stage) => {
         const [bar, label] = row.children[stage + 1].children;
-        bar.style.width = `${width}%`;
+        bar.style.width = `${0.94 * width}%`;
         label.textContent = number;
       });
     });

@@ -187,7 +187,7 @@ class Explorer:
             "Stop": ("stop", "Stop playing", self.end),
         }
         self.buttons = {text: button(text, *rest) for text, rest in steps.items()}
-        columns = {"grid_template_columns": "repeat(auto-fit, minmax(min(21em, 100%), 1fr))"}
+        columns = {"grid_template_columns": "repeat(auto-fit, minmax(min(25em, 100%), 1fr))"}
         self.widget = ipywidgets.VBox(
             [
                 self.prompt,

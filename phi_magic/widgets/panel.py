@@ -43,7 +43,7 @@ class Panel:
         self._make_buttons()
         self._links = [Link(phi, name, widget) for name, widget in self.sliders.items()]
         self._links += [Link(phi, "model", self.model), Link(phi, "system", self.system)]
-        columns = {"grid_template_columns": "repeat(auto-fit, minmax(min(21em, 100%), 1fr))"}
+        columns = {"grid_template_columns": "repeat(auto-fit, minmax(min(25em, 100%), 1fr))"}
         buttons = [self.generate, self.stop, self.reset, self.away]
         self.widget = ipywidgets.VBox(
             [

@@ -17,7 +17,7 @@ function render({ model, el }) {
   text.dir = "auto";
   const menu = make(root, "div", "phi-menu");
   menu.setAttribute("role", "menu");
-  menu.hidden = true;
+  menu.popover = "manual";  // above everything: an output clips what hangs out of it
   let open = -1;
 
   const buttons = () => [...text.querySelectorAll("button")];
@@ -26,7 +26,16 @@ function render({ model, el }) {
   const shut = () => {
     if (open >= 0) buttons()[open]?.setAttribute("aria-expanded", "false");
     open = -1;
-    menu.hidden = true;
+    menu.hidePopover();
+  };
+
+  const place = () => {
+    const button = buttons()[open];
+    if (!button) return;
+    const token = button.getBoundingClientRect();
+    const below = token.bottom + menu.offsetHeight < innerHeight || token.top < menu.offsetHeight;
+    menu.style.top = `${below ? token.bottom : token.top - menu.offsetHeight}px`;
+    menu.style.left = `${Math.max(0, Math.min(token.left, document.documentElement.clientWidth - menu.offsetWidth))}px`;
   };
 
   const show = (at) => {
@@ -53,11 +62,9 @@ function render({ model, el }) {
         button.focus();
       });
     });
-    menu.hidden = false;
+    menu.showPopover();
     button.setAttribute("aria-expanded", "true");
-    const [outer, inner] = [root.getBoundingClientRect(), button.getBoundingClientRect()];
-    menu.style.top = `${inner.bottom - outer.top}px`;
-    menu.style.left = `${Math.max(0, Math.min(inner.left - outer.left, outer.width - menu.offsetWidth))}px`;
+    place();
   };
 
   const move = (event, all, to) => {
@@ -132,8 +139,12 @@ function render({ model, el }) {
   };
 
   for (const name of ["tokens", "label", "busy"]) model.on(`change:${name}`, draw);
+  addEventListener("scroll", place, true);
   draw();
-  return () => { for (const name of ["tokens", "label", "busy"]) model.off(`change:${name}`, draw); };
+  return () => {
+    for (const name of ["tokens", "label", "busy"]) model.off(`change:${name}`, draw);
+    removeEventListener("scroll", place, true);
+  };
 }
 
 export default { render };

@@ -58,7 +58,12 @@ class TokenView:
         self.stop.on_click(lambda _: self._worker.stop())
         self.controls = ipywidgets.HBox([self.stop, self.status])
         self.widget = ipywidgets.VBox()
-        self._add(reply, Branch(label=f"{reply.finish_reason} · hover, or press Enter on a token, to branch"))
+        self._add(
+            reply,
+            Branch(
+                label=f"{reply.finish_reason} · hover over a token, or press Enter on it, for what else could have stood there; take one to branch"
+            ),
+        )
         self._fill(0)
         self.saved = Saved(self.widget, self._state)
 

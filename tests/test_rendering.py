@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
-from phi_magic.rendering import to_html, to_markdown, to_text
+from phi_magic.rendering import escape, to_html, to_markdown, to_text
 from phi_magic.rendering.document import LONGEST
 from phi_magic.rendering.formulas import COMMANDS, formula
+from tests.hostile_texts import HOSTILE
 
 TEXT_TAGS = {
     *("a", "blockquote", "br", "code", "del", "div", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p"),
@@ -72,137 +73,6 @@ READERS = {
     "nbconvert": markdown2html_mistune,
 }
 
-HOSTILE = [
-    *(
-        "<script>alert(1)</script>",
-        "<img src=x onerror=alert(1)>",
-        "<svg/onload=alert(1)>",
-        "<iframe src=//h>",
-        "</div>",
-    ),
-    *("<!--", "-->", "<![CDATA[", "<?php", "<!doctype html>", "<a href='javascript:alert(1)'>", "<b>", "<style>*{}"),
-    *("![a](http://h/i.png)", "![a][r]", "![a](data:image/svg+xml;base64,AA)", "[a](javascript:alert(1))", "![", "!"),
-    *("[a](http://h)", "[a](<javascript:alert(1)>)", "[a](java&#115;cript:alert(1))", "[a](vbscript:x)", "[a][r]"),
-    *("[r]: javascript:alert(1)", "[r]: http://h 'title'", "[r]: <data:text/html,x>", "[a](//h)", "[a](\\\\h)", "[r]:"),
-    *(
-        "<javascript:alert(1)>",
-        "<http://h>",
-        "<a@b.c>",
-        "http://h/i.png",
-        "www.h.de",
-        "[a](",
-        "](http://h)",
-        "]",
-        "[",
-        ")",
-    ),
-    *("`", "``", "```", "```html\n", "~~~\n", "~~~", "`<b>`", "`a|b`", "``` `", "\n```\n", "````\n", "```{=html}\n"),
-    *(
-        "\n",
-        "\n\n",
-        "\n    ",
-        "\t",
-        "  \n",
-        "\\\n",
-        " ",
-        "    ",
-        "\n- ",
-        "\n  - ",
-        "\n1. ",
-        "\n> ",
-        "\n# ",
-        "\n\n---\n",
-        "\n===\n",
-    ),
-    *(
-        "|",
-        "|a|b|\n|-|-|\n|",
-        "\n|",
-        "| `",
-        "\\|",
-        "*",
-        "**",
-        "_",
-        "__",
-        "~~",
-        "***",
-        "\\",
-        "\\\\",
-        "\\`",
-        "\\<",
-        "\\*",
-        "\\[",
-    ),
-    *(
-        "&lt;script&gt;",
-        "&#60;b&#62;",
-        "&amp;lt;",
-        "&#x202e;",
-        "&#10;",
-        "&#32;",
-        "&nbsp;",
-        "&",
-        "&#96;",
-        "&#92;(",
-        "&#36;",
-    ),
-    *(
-        "$",
-        "$$",
-        "\\(",
-        "\\)",
-        "\\\\(",
-        "\\\\)",
-        "$x$",
-        "$a<b>c$",
-        "\\[x\\]",
-        "$$\n",
-        "\\(a`b\\)",
-        "\\begin{aligned}",
-        "\\end{aligned}",
-    ),
-    *(
-        "$\\href{javascript:alert(1)}{x}$",
-        "\\input{/etc/passwd}",
-        "$x]($",
-        "$[a](javascript:x)$",
-        "$\\text{<b>}$",
-        "@@0@@",
-    ),
-    *(
-        "\x00",
-        "\x1b[31m",
-        "\u202e",
-        "\u2066",
-        "\ud800",
-        "\u2028",
-        "\x0b",
-        "\x0c",
-        "\x85",
-        "\r",
-        "\r\n",
-        "\ufeff",
-        "א",
-        "a",
-        "1",
-        ".",
-    ),
-    *(
-        "`\\(`",
-        "`\\\\(`",
-        "`\\begin{aligned}`",
-        "`$`",
-        "^[a]",
-        "[^1]",
-        "[^1]: a",
-        "{=latex}",
-        "{.c onclick=x}",
-        ":::",
-        "%",
-        "@",
-        "=",
-    ),
-]
 ANSWERS = st.one_of(
     st.lists(st.sampled_from(HOSTILE), max_size=24).map("".join),
     st.lists(st.one_of(st.sampled_from(HOSTILE), st.text(st.characters(), max_size=6)), max_size=24).map("".join),
@@ -244,6 +114,14 @@ def test_no_answer_begins_a_formula_where_it_shows_text(answer):
             assert not re.search(r"(?<!\\)(?:\\\\)*\\[\[\]()]|\$", data[2:-2])
         else:
             assert data in ("$", "\\") or not set(data) & set("$\\")
+
+
+@given(ANSWERS)
+def test_a_text_that_is_no_markdown_is_shown_to_the_letter(text):
+    page = Page(f"<p>{escape(text)}</p>")
+    assert page.text == to_text(text)
+    assert page.dangers == []
+    assert all(data in ("$", "\\") or not set(data) & set("$\\") for data, _ in page.texts)
 
 
 @settings(max_examples=600, deadline=None)

@@ -1,7 +1,30 @@
-"""What a model says, as something that a notebook or a terminal may show."""
+"""What a model says, as something that a page or a terminal may show: it is read, and does nothing.
+
+An answer is published in three forms. Which of them is shown (looked up in each front end's source, and in JupyterLab
+4.6 and Notebook 7.6 in a browser, where tests/browser/test_hostile_text.py keeps looking):
+
+===================================================  ====================================================
+JupyterLab 4, Notebook 7                             text/html before text/markdown before text/plain
+VS Code                                              the same; with a screen reader Markdown comes first
+nbconvert to HTML, Markdown or AsciiDoc              text/html
+nbconvert to LaTeX or PDF (through pandoc)           text/markdown
+terminals                                            text/plain
+===================================================  ====================================================
+
+Colab showed no Markdown outputs for years, and HTML always. What GitHub picks could not be looked up.
+
+A front end protects nobody from a cell that was just run: its HTML is trusted, so pictures load and scripts run.
+Where it is not trusted, JupyterLab takes scripts away, but still loads pictures: of HTML, of Markdown, of formulas
+(``\\mmlToken{mglyph}[src=…]``) and of mermaid drawings. A ``\\def`` in one formula changes all later ones on the page.
+So all of it is settled here: what :func:`to_html` returns is safe wherever it is put, and :func:`to_markdown` with
+whatever parser. Formulas are typeset in HTML outputs, and code has the classes that JupyterLab and nbconvert colour.
+
+What is left: a browser may look up the name of a link's host before it is clicked (Chromium does on pages served by
+plain HTTP), and no element can tell it not to.
+"""
 
 from .characters import to_text
-from .html import to_html
+from .html import escape, to_html
 from .markdown import to_markdown
 
-__all__ = ["to_html", "to_markdown", "to_text"]
+__all__ = ["escape", "to_html", "to_markdown", "to_text"]

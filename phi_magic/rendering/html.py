@@ -10,6 +10,7 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
+from .characters import to_text
 from .document import parse
 from .highlight import LONGEST, highlight
 
@@ -37,10 +38,13 @@ def to_html(text: str) -> str:
     return f'<div class="phi-answer">\n{_RENDERER.render(tokens, _OPTIONS, {})}</div>'
 
 
-def _text(content: str) -> str:
-    # A typesetter looks for its delimiters and commands within one element. Alone in their own, ``$`` and ``\``
-    # begin nothing.
-    escaped = escapeHtml(content)
+def escape(text: str) -> str:
+    """Return ``text`` as HTML that shows it to the letter: nothing in it is markup, or a formula to a typesetter.
+
+    For any element but ``pre`` and ``code``, where no typesetter looks and ``html.escape`` will do.
+    """
+    # A typesetter looks for its delimiters within one element. Alone in their own, ``$`` and ``\\`` begin nothing.
+    escaped = escapeHtml(to_text(text))
     if "\\" in escaped or "$" in escaped:
         escaped = escaped.replace("\\", "<span>\\</span>").replace("$", "<span>$</span>")
     return escaped
@@ -50,7 +54,7 @@ class _Renderer(RendererHTML):
     """markdown-it's own renderer, with what a notebook needs otherwise. Rules are found by the token's name."""
 
     def text(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
-        return _text(tokens[idx].content)
+        return escape(tokens[idx].content)
 
     def softbreak(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         # A model means the lines that it writes: verse, addresses, steps.

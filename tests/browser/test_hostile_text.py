@@ -52,7 +52,7 @@ def displaying(answers, bundle):
     """A cell that displays each answer, and at last a formula."""
     return (
         "from IPython.display import display\nfrom phi_magic.rendering import to_html, to_markdown\n"
-        f"for answer in {ascii([*answers, '$x^2$'])}:\n    display({bundle}, raw=True)"
+        f"for answer in {[*answers, '$x^2$']!a}:\n    display({bundle}, raw=True)"
     )
 
 
@@ -65,7 +65,7 @@ def run_until_typeset(notebook):
 def test_no_answer_runs_or_makes_a_request(open_notebook, listener, form):
     draw = random.Random(7)
     pieces = [piece.replace("http://h", listener.address) for piece in HOSTILE + 4 * ACTING]
-    answers = ["".join(draw.choices(pieces, k=12)) for _ in range(60)]
+    answers = ["".join(draw.choices(pieces, k=20)) for _ in range(40)]  # the front ends show 50 outputs
     notebook = open_notebook(notebook_of(displaying(answers, f"{{'text/{form}': to_{form}(answer)}}")))
     run_until_typeset(notebook)
     outputs = notebook.answer(0)
@@ -75,8 +75,9 @@ def test_no_answer_runs_or_makes_a_request(open_notebook, listener, form):
     assert notebook.page.evaluate("window.caught") is None
     acting = "img, script, iframe, style, svg, object, embed, form, input, link, meta, [onerror], [onload]"
     assert outputs.locator(acting).count() == 0
-    harmless = 'a:not([href^="http:"], [href^="https:"], [href^="mailto:"], :not([href]))'
-    assert outputs.locator(harmless).count() == 0
+    addresses = outputs.locator("a").evaluate_all("links => links.map(link => link.getAttribute('href') ?? '#')")
+    # JupyterLab gives a heading of Markdown a link to itself.
+    assert all(address.startswith(("http://", "https://", "mailto:", "#")) for address in addresses)
     assert notebook.console_errors == []
 
 

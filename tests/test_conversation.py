@@ -358,10 +358,13 @@ class TestMagic:
         ip.run_line_magic("phi_chat", "reset trip")
         assert capsys.readouterr().out == "trip: 1 turn dropped\ntrip: 0 turns dropped\n"
 
-    def test_show_gives_the_conversation(self, ip):
+    @pytest.mark.parametrize("line", ["show", "show default", ""])
+    def test_show_displays_the_conversation(self, ip, line):
         ip.run_line_magic("phi", "-q -c Hello")
-        assert "**1. You:** Hello" in ip.run_line_magic("phi_chat", "show").to_markdown()
-        assert "**1. You:** Hello" in ip.run_line_magic("phi_chat", "").to_markdown()
+        ip.run_line_magic("phi_chat", line)
+        shown = ip.display_pub.outputs[-1]["data"]
+        assert shown["text/markdown"].startswith("**1. You:** Hello\n\n**demo:**")
+        assert "<strong>1. You:</strong>" in shown["text/html"]
 
     def test_save_and_read(self, ip, capsys):
         ip.run_line_magic("phi", "-q -c=trip Hello")

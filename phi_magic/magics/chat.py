@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, line_magic, magics_class
+from IPython.display import display
 
 from ..conversation import DEFAULT, Conversation, names
 from ..errors import PhiError
@@ -30,7 +31,7 @@ class ChatMagics(Magics):
         self.listeners = {"pre_run_cell": self._drop_deleted}
 
     @line_magic
-    def phi_chat(self, line: str) -> Conversation | None:
+    def phi_chat(self, line: str) -> None:
         """Show and mend conversations; %%phi -c continues them.
 
         %phi_chat show [NAME]          the whole conversation; without a word after it %phi_chat shows too
@@ -46,23 +47,22 @@ class ChatMagics(Magics):
             action, name, file = self._words(line)
             if action == "list":
                 _say(self._list())
-                return None
+                return
             conversation = self.settings.chat(name)
             if action == "read":
                 conversation.read(file)
                 _say(f"{name}: {_turns(len(conversation))} from {file}")
-                return None
+                return
             if not conversation.turns and name != DEFAULT and action != "reset":  # Run All begins with a reset
                 raise PhiError(unknown(name, names(), "conversation"))
             if action == "show":
-                return conversation
-            if action == "undo":
+                display(conversation)
+            elif action == "undo":
                 _say(f"{name}: turn {len(conversation)} dropped: {_beginning(conversation.undo().reply.prompt)}")
             elif action == "reset":
                 _say(f"{name}: {_turns(conversation.reset())} dropped")
             else:
                 _say(f"{name}: {_turns(len(conversation))} written to {conversation.save(file)}")
-            return None
 
     def _words(self, line: str) -> tuple[str, str, str]:
         words = line.split()

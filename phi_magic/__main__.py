@@ -51,6 +51,10 @@ def _answer(prompt: str, given: argparse.Namespace) -> int:
         view.finish(stream.reply)
         raise
     view.finish(stream.reply)
+    if given.schema:
+        from .structure import read
+
+        view.note(read(given.schema).remark(stream.reply))
     return 0
 
 

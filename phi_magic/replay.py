@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from . import token_view
 from .engine.plan import Plan, choose
 from .errors import PhiError
 from .formats import FORMS, bundle
@@ -94,16 +95,15 @@ def replay(phi: Phi, recorded: Recorded, *, on_status: Callable[[str], None] = l
         return Outcome(recorded.where, failure=f"cannot be run again: {error}", notes=tuple(notes))
     finally:
         phi.last, phi.mapped = last, mapped  # what was asked for last, not what was asked for again
-    return Outcome(recorded.where, reply, difference=_compared(recorded, reply.text), notes=tuple(notes))
+    return Outcome(recorded.where, reply, difference=_compared(recorded, reply), notes=tuple(notes))
 
 
-def _compared(recorded: Recorded, text: str) -> str:
-    """The difference between what was recorded and a new text; an output may show it in any of the formats."""
+def _compared(recorded: Recorded, reply: Reply) -> str:
+    """The difference between what was recorded and a new answer; an output may show it in any of the formats."""
     if recorded.exact:
-        return difference(recorded.text, text)
-    if any(bundle(text, form)["text/plain"] == recorded.text for form in FORMS):
-        return ""
-    return difference(recorded.text, to_text(text))
+        return difference(recorded.text, reply.text)
+    shown = {bundle(reply.text, form)["text/plain"] for form in FORMS} | {token_view.to_text(reply.tokens)}
+    return "" if recorded.text in shown else difference(recorded.text, to_text(reply.text))
 
 
 def summary(outcomes: Sequence[Outcome], expected: int, status: str = "") -> Table:

@@ -80,6 +80,14 @@ class TestSame:
         outcome = again(reply.to_dict(), "␛" + reply.text[1:], exact=False)
         assert "character 1 on" in outcome.difference
 
+    @pytest.mark.parametrize("form", ["markdown", "text", "code", "json", "html", "math", "tokens"])
+    def test_an_output_is_the_same_in_whatever_format_it_was_shown(self, phi, form):
+        from phi_magic import formats, token_view
+
+        reply = phi("Give me a JSON object with a name and an age", seed=1, max_tokens=40)
+        shown = token_view.bundle(reply.tokens) if form == "tokens" else formats.bundle(reply.text, form)
+        assert again(reply.record(), shown["text/plain"], exact=False).same
+
     def test_the_newest_answer_stays_the_one_that_was_asked_for(self, phi):
         reply = phi(HAIKU)
         again(reply.to_dict(), reply.text, phi)

@@ -13,9 +13,11 @@ from typing import Literal
 import jsonschema
 import numpy as np
 import pytest
+from IPython.core.completer import provisionalcompleter
 from IPython.core.error import UsageError
 
 from phi_magic import Phi, PhiError
+from phi_magic.__main__ import main
 from phi_magic.engine.grammar import Grammar
 from phi_magic.engine.model import Model
 from phi_magic.replay import Recorded, replay
@@ -346,6 +348,14 @@ class TestMagic:
         ]
         assert all(reply["text"].lstrip().startswith("{") for reply in replies[0])
 
+    def test_tab_offers_what_can_be_a_schema(self, ip):
+        ip.user_ns |= {"perfect": 5, "Perch": Place}
+        with provisionalcompleter():
+            line = "%%phi --schema Per"
+            assert [c.text for c in ip.Completer.completions(line, len(line))] == ["Perch"]
+            line = "%%phi --schema per"
+            assert [c.text for c in ip.Completer.completions(line, len(line))] == ["person"]
+
     @pytest.mark.parametrize(
         ("line", "says"),
         [("--schema persn", "did you mean person?"), ("--schema nope.json", "cannot be read"), ("--schema In", "list")],
@@ -354,6 +364,15 @@ class TestMagic:
         ip.user_ns["In"] = []
         with pytest.raises(UsageError, match=says):
             ip.run_cell_magic("phi", line, "Someone")
+
+
+def test_the_terminal_takes_a_path_and_says_what_was_cut(capsys):
+    Path("person.json").write_text(json.dumps(PERSON))
+    assert main(["-m", "demo", "--schema", "person.json", "--seed", "1", "Someone"]) == 0
+    assert list(json.loads(capsys.readouterr().out)) == ["name", "age"]
+    assert main(["-m", "demo", "--schema", "person.json", "-n", "3", "Someone"]) == 0
+    assert "cut by its length" in capsys.readouterr().err
+    assert main(["-m", "demo", "--schema", "nope.json", "Someone"]) == 2
 
 
 SUITE = os.environ.get("JSON_SCHEMA_TEST_SUITE", "")

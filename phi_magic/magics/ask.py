@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
@@ -98,6 +99,18 @@ def schema_of(shell: InteractiveShell, name: str) -> Structure:
     return read(name)
 
 
+def schemas(shell: InteractiveShell) -> list[str]:
+    """The names of variables that ``--schema`` may take."""
+
+    def fits(value: object) -> bool:
+        named = isinstance(value, type) and (hasattr(value, "model_json_schema") or is_dataclass(value))
+        return named or (
+            isinstance(value, dict) and bool(value.keys() & {"type", "properties", "anyOf", "enum", "$ref"})
+        )
+
+    return [name for name, value in shell.user_ns.items() if not name.startswith("_") and fits(value)]
+
+
 def view_for(shell: InteractiveShell, phi: Phi, arguments: argparse.Namespace, form: str) -> View:
     """Where an answer is shown: in a cell, in a terminal, or nowhere."""
     if arguments.quiet:
@@ -140,5 +153,7 @@ def complete(shell: InteractiveShell, event: Any) -> list[str]:
         return [form for form in FORMS if form.startswith(event.symbol)]
     if previous in ("-c", "--chat") and not event.symbol.startswith("-"):
         return [name for name in names() if name.startswith(event.symbol)]
+    if previous == "--schema":
+        return [name for name in schemas(shell) if name.startswith(event.symbol)]
     flags = [flag for option in (*ASKING, *CELL) for flag in option.flags]
     return [flag for flag in flags if event.symbol.startswith("-") and flag.startswith(event.symbol)]

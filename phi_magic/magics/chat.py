@@ -86,7 +86,7 @@ class ChatMagics(Magics):
 
     def _drop_deleted(self, info: Any) -> None:
         """JupyterLab and Notebook tell, with the next cell that runs, which cells were deleted since."""
-        metadata = request(self.shell).get("metadata", {})
+        metadata = request(self.shell).get("metadata") or {}
         deleted = set(metadata.get("deletedCells") or ()) - {metadata.get("cellId")}  # cut, and pasted elsewhere
         for name in names() if deleted else ():
             self.settings.chat(name).drop(deleted)
@@ -101,7 +101,7 @@ def request(shell: InteractiveShell) -> dict[str, Any]:
 def asking(shell: InteractiveShell) -> dict[str, str | None]:
     """The cell that runs and which run of it this is, for :meth:`Conversation.stream`."""
     message = request(shell)
-    cell = message.get("metadata", {}).get("cellId")
+    cell = (message.get("metadata") or {}).get("cellId")
     return {"cell": str(cell) if cell else None, "run": message.get("header", {}).get("msg_id")}
 
 

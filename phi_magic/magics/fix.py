@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 
 OPTIONS = (
-    *ASKING,
+    *(option for option in ASKING if "--schema" not in option.flags),  # an explanation has no schema
     OUT,
     Option(("--vars",), {"action": "store_true", "help": "Send the values of the cell's variables too, cut short."}),
 )

@@ -1,0 +1,114 @@
+"""The panel in JupyterLab and in Notebook 7, under a person's hands."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.notebooks import notebook_of
+
+pytestmark = pytest.mark.browser
+
+HAIKU = "Write a haiku about ice hockey"
+SETUP = """\
+%load_ext phi_magic
+from phi_magic import Phi
+[phi] = [one for one in get_ipython().configurables if isinstance(one, Phi)]
+phi.model = "demo"
+"""
+
+
+def slider(notebook, cell, name):
+    return notebook.output(cell).locator(".widget-inline-hbox", has=notebook.page.get_by_text(name, exact=True))
+
+
+def drag(notebook, handle, by):
+    handle.scroll_into_view_if_needed()
+    box = handle.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    notebook.page.mouse.move(x, y)
+    notebook.page.mouse.down()
+    notebook.page.mouse.move(x + by, y, steps=4)
+    notebook.page.mouse.up()
+
+
+def status(notebook, cell, text):
+    return notebook.output(cell).get_by_role("status").filter(has_text=text)
+
+
+def test_a_slider_sets_the_trait_and_config_moves_every_slider(open_notebook):
+    notebook = open_notebook(
+        notebook_of(SETUP, "%phi_panel", "%phi_panel", "print(phi.temperature)", "%config Phi.temperature = 1.25")
+    )
+    for cell in range(3):
+        notebook.run(cell)
+    drag(notebook, slider(notebook, 1, "temperature").locator(".noUi-handle"), 60)
+    notebook.run(3)
+    dragged = float(notebook.text(3))
+    assert dragged > 0.8
+    assert float(slider(notebook, 2, "temperature").locator(".widget-readout").inner_text()) == pytest.approx(dragged)
+    slider(notebook, 2, "temperature").locator(".noUi-handle").press("ArrowRight")  # and without a mouse
+    notebook.run(3)
+    assert float(notebook.text(3)) == pytest.approx(dragged + 0.05)
+    notebook.run(4)
+    for cell in (1, 2):
+        slider(notebook, cell, "temperature").locator(".widget-readout", has_text="1.25").wait_for()
+    assert not notebook.console_errors
+
+
+def test_an_answer_streams_and_stops_and_a_cell_waits_its_turn(open_notebook, slow_model):
+    setup = f"{SETUP}phi.model, phi.max_tokens, phi.n_threads = {str(slow_model)!r}, 2000, 1"
+    notebook = open_notebook(notebook_of(setup, f"%phi_panel {HAIKU}", "%%phi -n 3\nWrite about ice"))
+    notebook.run(0)
+    notebook.run(1)
+    generate = notebook.output(1).get_by_role("button", name="Generate")
+    stop = notebook.output(1).get_by_role("button", name="Stop")
+    notebook.record(1)
+    generate.click()
+    status(notebook, 1, "tokens/s").wait_for()
+    seen = len(notebook.recorded(1))
+    notebook.page.wait_for_function(
+        "([element, seen]) => element.recorded.length > seen + 3",
+        arg=[notebook.cell(1).locator(".jp-Cell-outputWrapper").element_handle(), seen],
+    )
+    notebook.start(2)
+    notebook.output(2).get_by_text("waiting for another answer to end").wait_for()
+    notebook.interrupt()  # reaches the cell that waits, not the panel
+    notebook.wait(2)
+    stop.click()
+    status(notebook, 1, "interrupted").wait_for()
+    assert generate.is_enabled()
+    notebook.run(2)
+    assert len(notebook.answer(2).first.inner_text().split()) == 3
+
+    notebook.output(1).get_by_placeholder("What to ask").fill("the puck glides " * 900)
+    generate.click()
+    notebook.page.wait_for_timeout(1000)
+    stop.click()
+    status(notebook, 1, "0 tokens").filter(has_text="interrupted").wait_for()
+    assert not notebook.console_errors
+
+
+def test_saved_and_opened_again_it_still_reads(open_notebook):
+    notebook = open_notebook(notebook_of(SETUP, f"phi.seed = 7\n%phi_panel {HAIKU}"))
+    notebook.run(0)
+    notebook.run(1)
+    notebook.output(1).get_by_role("button", name="Generate").click()
+    status(notebook, 1, "seed 7").wait_for()
+    saved = notebook.output(1).locator("[class^=phi-saved]")
+    assert not saved.is_visible()
+    answer = notebook.output(1).locator(".phi-answer").first.inner_text()
+    notebook.page.wait_for_timeout(500)
+    reopen(notebook)
+    saved.wait_for()
+    for text in (answer.split("\n")[0], HAIKU, "%%phi -m demo", "temperature"):
+        assert text in saved.inner_text()
+    assert not notebook.output(1).get_by_text("Error displaying widget").is_visible()
+
+
+def reopen(notebook):
+    """Save, shut the kernel down, and open the notebook as one finds it another day."""
+    notebook.save()
+    notebook.page.wait_for_timeout(1500)
+    notebook.shut_down()
+    notebook.page.goto(notebook.page.url.split("?")[0] + "?reset")
+    notebook.page.locator(".jp-Notebook .jp-Cell").first.wait_for()

@@ -1,0 +1,71 @@
+"""The token view in JupyterLab and in Notebook 7, under a person's hands."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.browser.test_panel import HAIKU, SETUP, reopen
+from tests.notebooks import notebook_of
+
+pytestmark = pytest.mark.browser
+
+HOSTILE = """\
+from phi_magic import Reply
+from phi_magic.reply import Alternative, Token
+texts = ["<script>window.caught = 1</script>", "<img src='http://203.0.113.1/a.png' onerror='window.caught = 1'>",
+         "[a](javascript:window.caught=1)", "</style><iframe src='http://203.0.113.1/'>"]
+top = tuple(Alternative(at, text, -1.0, 0.2) for at, text in enumerate(texts))
+Reply(prompt=texts[0], model="demo", params={}, seed=0, tokens=[Token(9, text, -1.0, 0.2, 1, top) for text in texts]).show_tokens()
+"""
+
+
+def test_an_alternative_begins_a_branch_and_both_stay(open_notebook):
+    notebook = open_notebook(notebook_of(SETUP, f"%%phi -f tokens --seed 7 -o reply\n{HAIKU}", "reply.show_tokens()"))
+    notebook.run(0)
+    notebook.run(1)
+    branches = notebook.output(1).locator(".phi-branch")
+    tokens = branches.first.locator(".phi-branch-text button")
+    tokens.first.wait_for()
+    before = tokens.all_inner_texts()
+    tokens.nth(2).hover()
+    menu = notebook.page.get_by_role("menu").filter(has_text="surprise")
+    menu.wait_for()
+    assert "→" in menu.inner_text()
+
+    tokens.first.focus()  # and with the keyboard alone
+    for key in ("ArrowRight", "ArrowRight", "Enter", "ArrowDown"):
+        notebook.page.keyboard.press(key)
+    taken = notebook.page.evaluate("document.activeElement.children[1].textContent")
+    notebook.page.keyboard.press("Enter")
+    branches.nth(1).locator(".phi-branch-text button").nth(3).wait_for()
+    notebook.output(1).get_by_role("status").filter(has_text="seed 7").wait_for()
+    branch = branches.nth(1).locator(".phi-branch-text button").all_inner_texts()
+    assert branch[:2] == before[:2]
+    assert branch[2].startswith(taken)
+    assert tokens.all_inner_texts() == before
+    assert not notebook.console_errors
+
+    saved = notebook.output(1).locator("[class^=phi-saved]")
+    assert not saved.is_visible()
+    notebook.page.wait_for_timeout(500)
+    reopen(notebook)
+    saved.wait_for()
+    assert saved.locator("ruby").count() == len(before) + len(branch)
+    assert "branch of answer 1 at token 3" in saved.inner_text()
+
+
+def test_what_a_token_says_never_runs_nor_makes_a_request(open_notebook):
+    notebook = open_notebook(notebook_of(SETUP, HOSTILE))
+    notebook.run(0)
+    notebook.run(1)
+    tokens = notebook.output(1).locator(".phi-branch-text button")
+    tokens.first.wait_for()
+    tokens.first.hover()
+    notebook.page.get_by_role("menu").filter(has_text="javascript").wait_for()
+    assert "<script>" in tokens.first.inner_text()
+    reopen(notebook)
+    saved = notebook.output(1).locator("[class^=phi-saved]")
+    saved.wait_for()
+    assert "<script>" in saved.inner_text()
+    assert notebook.page.evaluate("window.caught") is None
+    assert notebook.foreign_requests == []

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import PhiError
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
 
 #: Values nested deeper are refused: front ends and notebook files are read by programs that recurse.
 DEEPEST = 100
@@ -22,10 +26,22 @@ class Block(NamedTuple):
 
 def blocks(text: str) -> list[Block]:
     """Every fenced code block of an answer's Markdown, in order; a last one that never ends counts too."""
-    from .rendering.document import parse
+    from .rendering import to_text
+    from .rendering.document import LONGEST
 
-    fences = (token for token in parse(text) if token.type == "fence")
+    if len(text) > LONGEST:
+        return []
+    fences = (token for token in _parser().parse(to_text(text)) if token.type == "fence")
     return [Block(_language(fence.info), fence.content.rstrip("\n")) for fence in fences]
+
+
+@cache
+def _parser() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
+    md = MarkdownIt("commonmark", {"html": False})
+    md.core.ruler.enableOnly(["normalize", "block"])  # what stands within a paragraph is of no interest
+    return md
 
 
 def _language(info: str) -> str:

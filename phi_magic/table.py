@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from .rendering import to_text
 
-_STYLE = "text-align: left; vertical-align: top; white-space: pre-wrap; overflow-wrap: anywhere; padding: 0.3em 0.8em"
+_STYLE = "text-align: left; vertical-align: top; white-space: pre-wrap; overflow-wrap: break-word; padding: 0.3em 0.8em"
 _WIDTH = 110  # characters that the columns of a plain table may take together
 _NARROWEST = 24  # characters that a column of text keeps
 
@@ -33,7 +33,8 @@ class Table:
             for row in self.rows
         )
         caption = f'<div style="opacity: 0.65; font-size: 0.9em">{_escaped(self.caption)}</div>' if self.caption else ""
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>{caption}"
+        body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
+        return f'<table style="margin-left: 0">{body}</table>{caption}'
 
     def to_plain(self) -> str:
         """Columns as wide as their texts, which are wrapped; the headers underlined."""

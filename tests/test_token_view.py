@@ -6,9 +6,12 @@ import math
 from html.parser import HTMLParser
 
 import pytest
+from IPython.core.error import UsageError
 
+from phi_magic import Phi
 from phi_magic.reply import Alternative, Token
 from phi_magic.token_view import kind, percent, shade, shown, to_html, to_text
+from phi_magic.widgets.tokens import TokenView
 
 
 def token(text, probability=0.5, after=0.6, rank=1, top=()):
@@ -127,3 +130,71 @@ def test_without_alternatives_it_says_how_to_have_them():
 def test_while_the_answer_grows_the_table_is_left_out():
     assert "<table" not in to_html([token("a")], whole=False)
     assert "<table" in to_html([token("a")])
+
+
+@pytest.fixture(scope="module")
+def reply():
+    return Phi(model="demo", seed=7)("Write a haiku about ice hockey", top_logprobs=5)
+
+
+class TestBranching:
+    @pytest.fixture
+    def tokens(self, reply):
+        return TokenView(reply)
+
+    def branch(self, tokens, number, at, place):
+        """Take the alternative at a place of a token's menu, as a click does."""
+        branch = tokens.branches[number]
+        other = [one for one in branch.tokens[at]["top"] if one["id"] != branch.tokens[at]["id"]][place]
+        branch._handle_custom_msg({"at": at, "take": other["id"]}, [])
+        tokens.wait()
+        return other
+
+    def test_taking_an_alternative_writes_a_branch_and_both_stay(self, tokens, reply):
+        before = tokens.branches[0].tokens
+        other = self.branch(tokens, 0, 2, 0)
+        assert tokens.branches[0].tokens == before
+        texts = [token["text"] for token in tokens.branches[1].tokens]
+        assert texts[:3] == [*(token["text"] for token in before[:2]), other["text"]]
+        assert tokens.replies[1].seed == reply.seed
+        assert tokens.replies[1].params["temperature"] == reply.params["temperature"]
+        assert tokens.branches[1].begun == 2
+
+    def test_a_branch_can_branch(self, tokens):
+        self.branch(tokens, 0, 1, 0)
+        self.branch(tokens, 1, 3, 1)
+        assert [branch.begun for branch in tokens.branches] == [0, 1, 3]
+        assert "branch of answer 2 at token 4" in tokens._state()["text/html"]
+
+    def test_the_branch_that_takes_the_answers_own_token_is_the_answer(self, tokens, reply):
+        tokens.branch(0, 4, reply.tokens[4].id)
+        tokens.wait()
+        assert tokens.replies[1].text == reply.text
+
+    def test_while_a_branch_is_written_nothing_else_can_be_begun(self, slow_model):
+        reply = Phi(model=str(slow_model), n_threads=1, max_tokens=3, seed=1)("Write", top_logprobs=3)
+        reply.params["max_tokens"] = 2000
+        tokens = TokenView(reply)
+        tokens.branch(0, 0, reply.tokens[0].top[2].id)
+        assert all(branch.busy for branch in tokens.branches)
+        tokens.branch(0, 1, reply.tokens[1].top[2].id)
+        assert len(tokens.replies) == 2
+        tokens.stop.click()
+        tokens.wait()
+        assert "interrupted" in tokens.status.value
+        assert not any(branch.busy for branch in tokens.branches)
+
+    def test_outside_of_a_notebook_the_tokens_are_text(self, shell, reply, capsys):
+        shell.user_ns["reply"] = reply
+        shell.run_cell("reply.show_tokens()").raise_error()
+        [shown] = shell.display_pub.outputs
+        assert shown["data"]["text/plain"] == to_text(reply.tokens)
+
+    def test_the_magic_keeps_alternatives_on_request(self, shell):
+        shell.run_line_magic("load_ext", "phi_magic")
+        shell.run_cell_magic("phi", "-m demo -n 2 -q -o answer --top-logprobs 3", "Write a haiku")
+        assert [len(token.top) for token in shell.user_ns["answer"].tokens] == [3, 3]
+        shell.run_cell_magic("phi", "-m demo -n 2 -q -o answer -f tokens", "Write a haiku")
+        assert [len(token.top) for token in shell.user_ns["answer"].tokens] == [5, 5]
+        with pytest.raises(UsageError, match="top_logprobs must be"):
+            shell.run_cell_magic("phi", "-m demo --top-logprobs -1", "Write a haiku")

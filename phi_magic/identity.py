@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 
+from .errors import PhiError
 from .interrupt import Stop
 from .models import ModelFile, file_sha256
 
@@ -36,5 +37,5 @@ class Identity:
         if sys.platform == "linux":  # elsewhere priorities belong to processes
             with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
-        with contextlib.suppress(OSError):  # the file went away meanwhile: then nobody can know
+        with contextlib.suppress(PhiError):  # the file went away meanwhile: then nobody can know
             self.sha256 = file_sha256(self._file.path)

@@ -174,10 +174,10 @@ def load(
     """
     with stop.letting_interrupts():
         file = ask.find()
-    identity = Identity(file) if ask.identify else None
     reply.model_sha256 = file.sha256
     started = clock()
     header = engine.inspect(file.path)
+    identity = Identity(file) if ask.identify else None
     plan = ask.plan(header)
     reply.engine = plan.to_dict()
     engine.load(header, plan, stop=stop, on_progress=_loading(on_status, reply.model, started, clock))

@@ -1,15 +1,16 @@
-"""Take the README's picture: the quickstart in JupyterLab, run in Chromium up to the noise at its end.
+"""Take the README's picture: the quickstart in JupyterLab, run in Chromium up to its first haiku.
 
 python tools/screenshot.py     writes docs/images/quickstart.png
 """
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 
+import nbformat
+from nbconvert.preprocessors import ClearOutputPreprocessor
 from playwright.sync_api import sync_playwright
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -32,15 +33,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         server = Server("lab", Path(folder)).wait()
         try:
-            shutil.copy(PROJECT / "examples" / "quickstart.ipynb", server.root)
+            quickstart = nbformat.read(PROJECT / "examples" / "quickstart.ipynb", as_version=4)
+            quickstart.cells = quickstart.cells[:CELLS]
+            nbformat.write(ClearOutputPreprocessor().preprocess(quickstart, {})[0], server.root / "quickstart.ipynb")
             browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
             notebook = NotebookPage(browser.new_page(viewport={"width": 920, "height": 640}), server)
             notebook.open("quickstart.ipynb")
             notebook.page.keyboard.press("Control+b")  # Hides the list of files.
-            notebook.menu("Kernel", "Restart Kernel and Clear Outputs of All Cells…")
-            notebook.page.get_by_role("button", name="Confirm Kernel Restart").click()
-            for index in range(CELLS):
-                if "jp-CodeCell" in (notebook.cell(index).get_attribute("class") or ""):
+            for index, cell in enumerate(quickstart.cells):
+                if cell.cell_type == "code":
                     notebook.run(index)
             notebook.cell(0).scroll_into_view_if_needed()
             PICTURE.parent.mkdir(parents=True, exist_ok=True)

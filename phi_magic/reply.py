@@ -120,7 +120,6 @@ class Reply:
         ]
         return " · ".join(part for part in parts if part)
 
-    def __str__(self) -> str:
     def show_tokens(self) -> None:
         """Show every token shaded by its probability; in a notebook another can be taken, and the answer branches.
 
@@ -136,6 +135,7 @@ class Reply:
         """
         _upstairs("widgets.explorer").show(self)
 
+    def __str__(self) -> str:
         return self.text
 
     def record(self) -> dict[str, Any]:

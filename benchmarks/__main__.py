@@ -7,7 +7,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,17 @@ def main() -> int:
         print(f"no contender is called {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
         return 2
     chosen = {name: one for name, one in known.items() if not options.contenders or name in options.contenders}
+    if options.basic:
+        chosen = {name: replace(one, extras=()) for name, one in chosen.items()}
     work = _work(options)
-    results = measure(chosen, work, options.rounds, options.folder)
-    (options.folder / options.save).write_text(json.dumps(results, indent=1) + "\n")
+    results: dict[str, Any] = {}
+    for results in measure(chosen, work, options.rounds, options.folder):
+        (options.folder / options.save).write_text(json.dumps(results, indent=1) + "\n")
     text = show(results, plans=options.plans)
     print(text)
     if options.write:
         publish(results, text)
-    return 0 if results["rounds"] else 1
+    return 0 if results.get("rounds") else 1
 
 
 def _options() -> argparse.Namespace:
@@ -50,6 +54,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--lanes", type=int, default=32, help="answers in one map (32)")
     parser.add_argument(
         "--limit", type=float, default=120, help="seconds a contender may measure in a round, about (120)"
+    )
+    parser.add_argument(
+        "--basic", action="store_true", help="loading, prefill, decode and memory alone, no map, no turns"
     )
     parser.add_argument("--threads", type=int, default=0, help="for all; each chooses by itself where left out")
     parser.add_argument(
@@ -79,8 +86,11 @@ def _work(options: argparse.Namespace) -> Work:
     )
 
 
-def measure(contenders: Mapping[str, Contender], work: Work, rounds: int, folder: Path) -> dict[str, Any]:
-    """Everyone's figures, round by round, each round one after another; and why somebody is not among them."""
+def measure(contenders: Mapping[str, Contender], work: Work, rounds: int, folder: Path) -> Iterator[dict[str, Any]]:
+    """Everyone's figures, round by round, each round one after another; and why somebody is not among them.
+
+    Yields them after every step, since an hour is long enough for something to end it.
+    """
     commands, missing = {}, {}
     for name, contender in contenders.items():
         try:
@@ -89,17 +99,19 @@ def measure(contenders: Mapping[str, Contender], work: Work, rounds: int, folder
             missing[name] = str(error)
     found: dict[str, list[Any]] = {}
     loads = [os.getloadavg()[0]]
+    results = {"machine": report.machine(), "loads": loads, "rounds": found, "missing": missing}
+    yield results
     for number in range(rounds):
         for name in list(commands):
             print(f"round {number + 1} of {rounds}: {name}", file=sys.stderr, flush=True)
             try:
-                found.setdefault(name, []).append(contenders[name].run(commands[name], work))
+                figures = contenders[name].run(commands[name], work)
+                found.setdefault(name, []).append(figures)
             except Unavailable as error:
                 missing[name] = str(error)
                 del commands[name]
             loads.append(os.getloadavg()[0])
-    found = {name: figures for name, figures in found.items() if figures}
-    return {"machine": report.machine(), "loads": loads, "rounds": found, "missing": missing}
+            yield results
 
 
 def show(results: Mapping[str, Any], *, plans: bool = False) -> str:

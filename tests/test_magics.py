@@ -1,5 +1,7 @@
 """%phi and %%phi in a shell, on the shipped model."""
 
+from pathlib import Path
+
 import pytest
 from IPython.core.completer import provisionalcompleter
 from IPython.core.error import UsageError
@@ -112,10 +114,8 @@ class TestMistakes:
     def test_each_is_one_line_of_usage_error(self, ip, line, cell, says):
         from importlib.resources import files
 
-        with open("no.gguf", "wb") as file:
-            file.write(b"<html>no</html>")
-        with open("cut.gguf", "wb") as file:
-            file.write((files("phi_magic") / "demo" / "phi-demo.gguf").read_bytes()[:-1000])
+        Path("no.gguf").write_bytes(b"<html>no</html>")
+        Path("cut.gguf").write_bytes((files("phi_magic") / "demo" / "phi-demo.gguf").read_bytes()[:-1000])
         with pytest.raises(UsageError) as error:
             ip.run_cell_magic("phi", line, cell)
         assert type(error.value) is UsageError

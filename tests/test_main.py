@@ -13,7 +13,12 @@ HAIKU = "Write a haiku about ice hockey"
 
 def phi(*arguments, **options):
     return subprocess.run(
-        [sys.executable, "-m", "phi_magic", *arguments], capture_output=True, text=True, timeout=120, check=False, **options
+        [sys.executable, "-m", "phi_magic", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        **options,
     )
 
 

@@ -48,7 +48,9 @@ def test_what_the_prompts_share_is_read_once(phi):
 
 
 def test_each_question_may_have_its_own_options(phi):
-    stream = phi.stream_all([("Write a haiku about snow", {"temperature": t, "seed": s}) for t in (0, 1) for s in (1, 2)])
+    stream = phi.stream_all(
+        [("Write a haiku about snow", {"temperature": t, "seed": s}) for t in (0, 1) for s in (1, 2)]
+    )
     grown = set(stream)
     assert grown == {0, 1, 2, 3}
     assert stream.replies[0].text == stream.replies[1].text

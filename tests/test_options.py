@@ -28,7 +28,7 @@ def parsed(line):
         ("-t0.2 Hi", {"temperature": 0.2}, "Hi"),
         ("--temp 0 -n 5 Hi", {"temperature": 0.0, "max_tokens": 5}, "Hi"),
         ("--sample-len 7 Hi", {"max_tokens": 7}, "Hi"),
-        ("don't \"quote\" me \\n", {}, "don't \"quote\" me \\n"),
+        ('don\'t "quote" me \\n', {}, 'don\'t "quote" me \\n'),
         ("-s 'Be brief.' What's up?", {"system": "Be brief."}, "What's up?"),
         ("--stop END --stop '\\n\\n' go", {"stop": ["END", "\n\n"]}, "go"),
         ("--raw -- -5 is a number", {"raw": True}, "-5 is a number"),

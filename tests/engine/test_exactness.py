@@ -146,7 +146,17 @@ def test_a_lane_has_the_same_bits_whatever_the_others_hold(model, plan):
 
 @pytest.mark.parametrize(
     ("count", "sizes"),
-    [(0, []), (1, [1]), (7, [7]), (8, [8]), (512, [512]), (513, [505, 8]), (519, [511, 8]), (520, [512, 8]), (1030, [512, 510, 8])],
+    [
+        (0, []),
+        (1, [1]),
+        (7, [7]),
+        (8, [8]),
+        (512, [512]),
+        (513, [505, 8]),
+        (519, [511, 8]),
+        (520, [512, 8]),
+        (1030, [512, 510, 8]),
+    ],
 )
 def test_no_slice_is_shorter_than_its_kernels_need(count, sizes):
     assert slices(count) == sizes

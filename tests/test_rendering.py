@@ -301,6 +301,31 @@ def test_a_page_has_only_so_much_to_typeset():
     assert "<code>$x+y+z$</code>" in html
 
 
+@pytest.mark.parametrize(
+    ("written", "markdown"),
+    [
+        ("!![a](http://h)", "&#33;[image: a](http://h)"),  # an image to all
+        ("http://h`<b>`", "http&#58;//h`<b>`"),  # mistune's address takes the first backtick with it
+        ("~~a `~~<b>` c~~", r"\~\~a `~~<b>` c\~\~"),  # marked ends the passage inside the code
+        ("$x$`y`", "$x$ `y`"),  # JupyterLab hides the dollar sign before a span from itself
+        ("$x$$$y$$[]()$z$", "$x$ $$y$$ $z$"),  # or reads the first two of three
+        ("$a~b$", r"$a\ b$"),  # and marked would strike out what is between two such blanks
+        ("@@0@@", "&#64;&#64;0&#64;&#64;"),  # JupyterLab's own mark for a formula that it has put aside
+        (
+            "`\\begin{x}` $\\begin{cases}a\\end{cases}$",
+            "`\\begin{x}` `$\\begin{cases}a\\end{cases}$`",
+        ),  # which it looks for in code
+        ("`a` ``b`c``", "``a`` ``b`c``"),  # spans fenced alike stay spans where two are joined
+        ("|a|\n|-|\n|`b\\|<b>`|", "| a |\n| --- |\n| b\\|&lt;b&gt; |"),  # cells end at a bar in code, or do not
+        ("[a<http://h>](http://i)`<b>`", "[ahttp&#58;//h](http://i)`<b>`"),  # no link within a link
+        ("- a\n\n      <b>\n- b", "- a\n\n```\n<b>\n```\n\n- b"),  # where code in a list ends, all disagree
+        (r"\input{f}", r"`\input`\{f\}"),  # pandoc would pass it to LaTeX
+    ],
+)
+def test_what_parsers_disagree_about_is_written_in_one_way(written, markdown):
+    assert to_markdown(written) == markdown + "\n"
+
+
 def test_code_is_shown_as_it_was_written():
     code = "def f(x):\n\treturn '<b>' and x\n\n\n$y$ \\(z\\) `q` ![a](http://h)\n"
     for fence in ("```", "~~~~"):

@@ -62,8 +62,8 @@ class _Writer:
         spans = [child.content for token in tokens for child in token.children or () if child.type == "code_inline"]
         # All code spans of an answer are fenced alike, so that none can end another.
         self.fence = "``" if any("`" in span for span in spans) else "`"
-        # JupyterLab finds the delimiters of formulas in code spans too, and would join one there with a formula.
-        self.formulas = not any("\\begin" in span or "\\\\" in span for span in spans)
+        # JupyterLab finds environments in code spans too, and would join one there with one in a formula.
+        self.formulas = not any("\\begin" in span for span in spans)
 
     def written(self) -> str:
         for at, token in enumerate(self.tokens):
@@ -153,15 +153,16 @@ class _Writer:
                     return
 
     def _inline(self, token: Token, line_break: str = "\n", in_table: bool = False) -> str:
-        pieces = self._pieces(token.children or [], line_break, in_table)
-        written = ""
+        written = [""]
         # Neighbouring code becomes one span: two would run into each other.
-        for is_code, run in groupby(pieces, lambda piece: piece[0]):
-            text = "".join(text for _, text in run)
-            if is_code and written[-1:] == "$" and written[-2:] != r"\$":
-                written += " "  # JupyterLab takes the sign before a span for a part of it
-            written += self._span(text) if is_code else text
-        return written
+        for is_code, run in groupby(self._pieces(token.children or [], line_break, in_table), lambda piece: piece[0]):
+            texts = [text for _, text in run if text]
+            for text in [self._span("".join(texts))] if is_code else texts:
+                # JupyterLab takes a dollar sign for a part of the code span or the formula that follows it.
+                if text.startswith(("$", "`")) and written[-1].endswith("$") and not written[-1].endswith(r"\$"):
+                    written.append(" ")
+                written.append(text)
+        return "".join(written)
 
     def _pieces(self, children: Sequence[Token], line_break: str, in_table: bool) -> Iterator[tuple[bool, str]]:
         """Yield pairs: code or not, and the text, escaped if it is not code."""

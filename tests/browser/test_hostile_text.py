@@ -18,6 +18,7 @@ ACTING = [
     r"\\(\mmlToken{mglyph}[src='http://h/formula']{}\\)",
     r"`\(` $\\mmlToken{mglyph}[src='http://h/formula']{}$ `\)`",
     r"`\begin{aligned}\mmlToken{mglyph}[src='http://h/formula']{}` $$\begin{aligned}x\end{aligned}$$",
+    r"$x\}$$$y$$`\mmlToken{mglyph}[src='http://h/formula']{}`$z$",
     "\n\n```mermaid\ngraph TD\nA[<img src='http://h/drawing'>] --> B\n```\n\n",
     "<script>window.caught = true</script>",
     "<img src=x onerror='window.caught = true'>",

@@ -8,6 +8,7 @@ import pytest
 from ipywidgets.widgets.widget import _instances as open_widgets
 
 from phi_magic import Phi
+from phi_magic.engine.engine import shared
 from phi_magic.widgets.panel import Panel
 
 HAIKU = "Write a haiku about ice hockey"
@@ -35,6 +36,14 @@ def open_panel():
 @pytest.fixture
 def panel(phi, open_panel):
     return open_panel(phi, HAIKU)
+
+
+def until(condition):
+    """Wait for it; half a minute is a bound on hanging, not on speed."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def observers(phi):
@@ -207,17 +216,15 @@ class TestStop:
 
     def test_while_an_answer_is_written(self, slow):
         slow.ask()
-        while not slow._stream.reply.text:
-            time.sleep(0.01)
+        until(lambda: slow._stream.reply.text)
         assert self.stop(slow) < 0.25
         assert "interrupted" in slow.status.value
         assert slow.cell.value
 
     def test_while_the_prompt_is_read(self, slow):
-        slow.prompt.value = "the puck glides " * 900
+        slow.prompt.value = "the puck glides " * 200
         slow.ask()
-        while not slow._stream.reply.usage.prompt_tokens:
-            time.sleep(0.01)
+        until(lambda: shared.context and shared.context.size > 3000)  # its memory is made
         time.sleep(0.1)
         assert self.stop(slow) < 0.25
         assert "0 tokens" in slow.status.value

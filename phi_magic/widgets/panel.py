@@ -80,6 +80,8 @@ class Panel:
 
     def end(self) -> None:
         """Stop the answer; what there is of it stays."""
+        if self._worker.busy:
+            self._say("stopping")
         self._worker.stop()
 
     def wait(self) -> None:

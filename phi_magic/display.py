@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import html
 import time
-from collections.abc import Callable
 from typing import Any, Protocol, TextIO
 
 from .formats import bundle
+from .redraw import Clock, Pace
 from .reply import Reply
-
-Clock = Callable[[], float]
-
-#: A redraw may cost at most one part in this many of the time between redraws.
-_REDRAW_SHARE = 60
 
 
 class View(Protocol):
@@ -57,22 +52,18 @@ class CellView:
         clock: Clock = time.perf_counter,
     ) -> None:
         self._form = form
-        self._interval = refresh_interval
+        self._pace = Pace(refresh_interval, clock)
         self._show_stats = show_stats
         self._stream = stream
-        self._clock = clock
-        self._next = float("-inf")
         self._handle: str | None = None
 
     def status(self, text: str) -> None:
         self._publish({"text/plain": f"({text})", "text/html": _aside(text)}, {})
 
     def grow(self, reply: Reply, piece: str) -> None:
-        if not self._stream or (started := self._clock()) < self._next:
-            return
-        self._publish(self._bundle(reply, whole=False), {})
-        ended = self._clock()
-        self._next = ended + max(self._interval, _REDRAW_SHARE * (ended - started))
+        if self._stream and self._pace.due:
+            with self._pace.drawing():
+                self._publish(self._bundle(reply, whole=False), {})
 
     def finish(self, reply: Reply) -> None:
         metadata = {"phi_magic": reply.record()}

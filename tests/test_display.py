@@ -47,10 +47,26 @@ def test_an_answer_is_one_output_redrawn_at_most_every_interval(shell, reply):
 
 
 def test_a_dear_redraw_makes_the_next_one_wait(shell, reply):
-    clock = Clock(cost=0.02)
+    clock = Clock(cost=0.01)
+    view = CellView(refresh_interval=0.01, clock=clock)
+    grow(view, reply, clock, "x" * 200, 0.01)
+    assert len(published(shell)) <= 9  # 4 s of text, a redraw of 10 ms
+
+
+def test_a_first_redraw_that_imports_what_draws_does_not_hold_up_the_next(shell, reply):
+    clock = Clock()
     view = CellView(refresh_interval=0.1, clock=clock)
-    grow(view, reply, clock, "x" * 100, 0.01)
-    assert len(published(shell)) <= 3  # 3 s of text at 20 ms a redraw
+    publish = view._publish
+
+    def slow(*arguments):
+        clock.now += 5
+        publish(*arguments)
+
+    view._publish = slow
+    view.grow(reply, "a")
+    view._publish = publish
+    grow(view, reply, clock, "bc", 0.125)
+    assert len(published(shell)) == 3
 
 
 def test_the_end_is_always_drawn_with_the_record_of_the_answer(shell, reply):

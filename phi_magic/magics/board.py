@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.display import display, update_display
 
+from ..redraw import Clock, Pace
+
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
-
-Clock = Callable[[], float]
-#: A redraw may cost at most one part in this many of the time between redraws.
-_REDRAW_SHARE = 60
 
 
 class Board:
@@ -21,18 +19,14 @@ class Board:
 
     def __init__(self, shell: InteractiveShell, *, interval: float = 0.1, clock: Clock = time.perf_counter) -> None:
         self._live = hasattr(shell, "kernel")
-        self._interval = interval
-        self._clock = clock
-        self._next = float("-inf")
+        self._pace = Pace(interval, clock)
         self._handle: str | None = None
 
     def draw(self, bundle: Callable[[], dict[str, str]]) -> None:
         """Show what ``bundle`` makes, if it is time."""
-        if not self._live or (started := self._clock()) < self._next:
-            return
-        self._publish(bundle(), {})
-        ended = self._clock()
-        self._next = ended + max(self._interval, _REDRAW_SHARE * (ended - started))
+        if self._live and self._pace.due:
+            with self._pace.drawing():
+                self._publish(bundle(), {})
 
     def finish(self, bundle: dict[str, str], metadata: dict[str, Any] | None = None) -> None:
         """Show the last state."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ from ..cell import cell_for
 from ..errors import PhiError
 from ..models import KNOWN
 from ..phi import Phi
+from ..redraw import Pace
 from ..rendering import to_html, to_text
 from .controls import FULL, Link, close, label, slider, tooltip
 from .saved import Saved
@@ -22,7 +22,6 @@ from .worker import Worker
 
 _SLIDERS = ("temperature", "top_p", "top_k", "min_p", "repeat_penalty", "repeat_last_n", "max_tokens")
 _TRAITS = ("model", "system", *_SLIDERS, "seed")
-_REDRAW_SHARE = 20  # a redraw may cost at most one part in this many of the time between redraws
 
 
 class Panel:
@@ -143,13 +142,14 @@ class Panel:
         self.away = button("Close", "times", "Take the panel away", self.close)
 
     def _write(self, stream: Stream, body: str) -> None:
-        reply, due = stream.reply, float("-inf")
+        reply, pace = stream.reply, Pace(self.phi.refresh_interval)
         for _ in stream:
-            if (started := time.perf_counter()) >= due:
-                self.answer.value = to_html(reply.text)
-                self._say(f"{reply.usage.completion_tokens} tokens · {reply.timings.tokens_per_second:.3g} tokens/s")
-                ended = time.perf_counter()
-                due = ended + max(self.phi.refresh_interval, _REDRAW_SHARE * (ended - started))
+            if pace.due:
+                with pace.drawing():
+                    self.answer.value = to_html(reply.text)
+                    self._say(
+                        f"{reply.usage.completion_tokens} tokens · {reply.timings.tokens_per_second:.3g} tokens/s"
+                    )
         self.answer.value = to_html(reply.text)
         self._say(reply.stats())
         self.seed.show(reply.seed)

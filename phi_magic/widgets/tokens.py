@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import traitlets
 from ..answer import Stream
 from ..errors import PhiError
 from ..phi import Phi
+from ..redraw import Pace
 from ..rendering import to_text
 from ..reply import Alternative, Message, Reply, Token
 from ..settings import ANSWER_TRAITS
@@ -21,8 +21,6 @@ from ..token_view import ALTERNATIVES, bits, bundle, chance, kind, percent, shad
 from .controls import close
 from .saved import Saved
 from .worker import Worker
-
-_REDRAW_SHARE = 20  # a redraw may cost at most one part in this many of the time between redraws
 
 
 class Branch(anywidget.AnyWidget):
@@ -117,12 +115,11 @@ class TokenView:
         self.widget.children = [*self.branches, branch, self.controls]
 
     def _write(self, stream: Stream) -> None:
-        number, due = len(self.replies) - 1, float("-inf")
+        number, pace = len(self.replies) - 1, Pace(self._phi.refresh_interval)
         for _ in stream:
-            if (started := time.perf_counter()) >= due:
-                self._fill(number, whole=False)
-                ended = time.perf_counter()
-                due = ended + max(self._phi.refresh_interval, _REDRAW_SHARE * (ended - started))
+            if pace.due:
+                with pace.drawing():
+                    self._fill(number, whole=False)
         self._fill(number)
         self._say(stream.reply.stats())
 

@@ -1,0 +1,38 @@
+"""When to draw again what is growing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Clock = Callable[[], float]
+
+_SHARE = 60  # a redraw may cost at most one part in this many of the time between redraws
+_LONGEST = 1.0  # seconds; an answer that stands still for longer looks like one that has stopped
+
+
+class Pace:
+    """At most every ``interval`` seconds, and less often where drawing is dear.
+
+    The first drawing does not count: it imports what draws.
+    """
+
+    def __init__(self, interval: float, clock: Clock = time.perf_counter) -> None:
+        self._interval = interval
+        self._clock = clock
+        self._next = float("-inf")
+        self._first = True
+
+    @property
+    def due(self) -> bool:
+        return self._clock() >= self._next
+
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        started = self._clock()
+        yield
+        ended = self._clock()
+        cost = 0.0 if self._first else ended - started
+        self._first = False
+        self._next = ended + max(self._interval, min(_SHARE * cost, _LONGEST))

@@ -25,6 +25,7 @@ const arrows = (event, buttons, back, on) => {
 
 function render({ model, el }) {
   const root = make(el, "div", "phi-explorer");
+  root.dataset.lmSuppressShortcuts = "true";  // the notebook would take Enter and the arrows for its own
   const path = make(root, "div", "phi-path");
   path.setAttribute("role", "group");
   path.setAttribute("aria-label", "the answer so far; press a token to go back to it");

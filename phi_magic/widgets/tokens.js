@@ -10,6 +10,7 @@ const make = (parent, tag, name, text = "") => {
 
 function render({ model, el }) {
   const root = make(el, "div", "phi-branch");
+  root.dataset.lmSuppressShortcuts = "true";  // the notebook would take Enter and the arrows for its own
   const label = make(root, "p", "phi-branch-label");
   const text = make(root, "div", "phi-branch-text");
   text.setAttribute("role", "group");

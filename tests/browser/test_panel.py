@@ -47,6 +47,7 @@ def test_a_slider_sets_the_trait_and_config_moves_every_slider(open_notebook):
     assert dragged > 0.8
     assert float(slider(notebook, 2, "temperature").locator(".widget-readout").inner_text()) == pytest.approx(dragged)
     slider(notebook, 2, "temperature").locator(".noUi-handle").press("ArrowRight")  # and without a mouse
+    slider(notebook, 1, "temperature").locator(".widget-readout", has_text=f"{dragged + 0.05:.2f}").wait_for()
     notebook.run(3)
     assert float(notebook.text(3)) == pytest.approx(dragged + 0.05)
     notebook.run(4)

@@ -121,7 +121,7 @@ def show(results: Mapping[str, Any], *, plans: bool = False) -> str:
     if not plans:
         parts += [report.others(rounds), report.goals(rounds)]
     parts += [f"{name} did not take part: {why}" for name, why in results["missing"].items()]
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, parts))
 
 
 def publish(results: Mapping[str, Any], text: str) -> None:

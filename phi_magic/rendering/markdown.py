@@ -195,7 +195,7 @@ class _Writer:
 
     def _formula(self, token: Token) -> str:
         # A blank changes no formula, and with it nothing in there looks like a tag or a link, where formulas are unknown.
-        tex = re.sub(r"<(?=[A-Za-z/!?])|\](?=[(\[:{])|:(?=//)", r"\g<0> ", " ".join(token.content.split()))
+        tex = re.sub(r"<(?=[A-Za-z/!?])|!(?=\[)|\](?=[(\[:{])|:(?=//)", r"\g<0> ", " ".join(token.content.split()))
         tex = tex.replace("~", "\\ ")
         return f"${tex}$" if token.info == "inline" else f"$${tex}$$"
 

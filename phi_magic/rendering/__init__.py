@@ -19,8 +19,9 @@ Where it is not trusted, JupyterLab takes scripts away, but still loads pictures
 So all of it is settled here: what :func:`to_html` returns is safe wherever it is put, and :func:`to_markdown` with
 whatever parser. Formulas are typeset in HTML outputs, and code has the classes that JupyterLab and nbconvert colour.
 
-What is left: a browser may look up the name of a link's host before it is clicked (Chromium does on pages served by
-plain HTTP), and no element can tell it not to.
+What is left: on pages served by plain HTTP a browser may look up the name of a link's host before it is clicked (the
+X-DNS-Prefetch-Control header is there to forbid it; the Chromium that was tried did not), and no element can tell it
+not to.
 """
 
 from .characters import to_text

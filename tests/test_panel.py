@@ -154,7 +154,7 @@ class TestAnswer:
         seen = []
         panel.answer.observe(lambda change: seen.append(change["new"]), "value")
         answered(panel)
-        assert len(seen) > 3
+        assert len(seen) >= 3
         assert [len(one) for one in seen[1:]] == sorted(len(one) for one in seen[1:])
 
     def test_its_cell_gives_the_same_answer_though_sliders_moved_since(self, shell, open_panel):

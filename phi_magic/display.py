@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import time
 from typing import Any, Protocol, TextIO
 
@@ -146,4 +145,6 @@ class TerminalView:
 
 
 def _aside(text: str) -> str:
-    return f'<div style="opacity: 0.65; font-size: 0.9em">{html.escape(text)}</div>'
+    from .rendering import escape
+
+    return f'<div style="opacity: 0.65; font-size: 0.9em">{escape(text)}</div>'

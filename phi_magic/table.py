@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import html
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .rendering import to_text
+from .rendering import escape, to_text
 
 _STYLE = "text-align: left; vertical-align: top; white-space: pre-wrap; overflow-wrap: break-word; padding: 0.3em 0.8em"
 _WIDTH = 110  # characters that the columns of a plain table may take together
@@ -27,12 +26,11 @@ class Table:
         return {"text/html": self.to_html(), "text/plain": self.to_plain()}
 
     def to_html(self) -> str:
-        head = "".join(f'<th style="{_STYLE}">{_escaped(text)}</th>' for text in self.headers)
+        head = "".join(f'<th style="{_STYLE}">{escape(text)}</th>' for text in self.headers)
         rows = (
-            "<tr>" + "".join(f'<td style="{_STYLE}">{_escaped(text)}</td>' for text in row) + "</tr>"
-            for row in self.rows
+            "<tr>" + "".join(f'<td style="{_STYLE}">{escape(text)}</td>' for text in row) + "</tr>" for row in self.rows
         )
-        caption = f'<div style="opacity: 0.65; font-size: 0.9em">{_escaped(self.caption)}</div>' if self.caption else ""
+        caption = f'<div style="opacity: 0.65; font-size: 0.9em">{escape(self.caption)}</div>' if self.caption else ""
         body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
         return f'<table style="margin-left: 0">{body}</table>{caption}'
 
@@ -46,10 +44,6 @@ class Table:
         # Where a text takes several lines, an empty one keeps the rows apart.
         apart = "\n\n" if any("\n" in row for row in shown[1:]) else "\n"
         return "\n".join([shown[0], rule, apart.join(shown[1:]), *([self.caption] if self.caption else [])])
-
-
-def _escaped(text: str) -> str:
-    return html.escape(to_text(text))
 
 
 def _longest(text: str) -> int:

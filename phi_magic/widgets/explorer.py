@@ -19,7 +19,7 @@ from ..errors import PhiError
 from ..interrupt import Stop
 from ..phi import Phi
 from ..position import Position
-from ..rendering import to_text
+from ..rendering import escape, to_text
 from ..reply import Message, Reply
 from ..sampling import Stages, stages
 from ..settings import ANSWER_TRAITS
@@ -269,11 +269,11 @@ class Explorer:
         here = self.position
         knobs = ", ".join(f"{label(name)} {getattr(self.knobs, name)}" for name in KNOBS)
         if here is None or self._stages is None:
-            return {"text/html": f"<p>{html.escape(knobs)}</p>", "text/plain": knobs}
+            return {"text/html": f"<p>{escape(knobs)}</p>", "text/plain": knobs}
         shown = table(here, self._stages, self._ahead())
         answer = "".join(here.names[token] for token in self.path[: self.at])
         says = [f"prompt: {self.prompt.value}", f"answer so far: {answer}", knobs]
-        page = "".join(f"<p>{html.escape(to_text(line))}</p>" for line in says)
+        page = "".join(f"<p>{escape(line)}</p>" for line in says)
         page = f"<p>The explorer as it was left; run its cell again to use it.</p>{page}{shown['text/html']}"
         return {"text/html": page, "text/plain": to_text("\n".join(says)) + "\n\n" + shown["text/plain"]}
 

@@ -14,7 +14,7 @@ from ..errors import PhiError
 from ..models import KNOWN
 from ..phi import Phi
 from ..redraw import Pace
-from ..rendering import to_html, to_text
+from ..rendering import escape, to_html, to_text
 from .controls import FULL, Link, close, label, slider, tooltip
 from .saved import Saved
 from .seed import SeedControl
@@ -175,17 +175,17 @@ class Panel:
         settings["seed"] = "a fresh one for each answer" if self.phi.seed is None else str(self.phi.seed)
         reply = self._stream.reply if self._stream else None
         rows = "".join(
-            f'<tr><th scope="row" align="left">{name}</th><td align="left">{html.escape(to_text(value))}</td></tr>'
+            f'<tr><th scope="row" align="left">{name}</th><td align="left">{escape(value)}</td></tr>'
             for name, value in settings.items()
         )
         page = f"<p>The panel as it was left; run its cell again to use it.</p><table><tbody>{rows}</tbody></table>"
         text = "\n".join(f"{name}: {value}" for name, value in settings.items())
         prompt = reply.prompt if reply else self.prompt.value
         if prompt:
-            page += f"<p><b>{html.escape(to_text(prompt))}</b></p>"
+            page += f"<p><b>{escape(prompt)}</b></p>"
             text += f"\n\n{prompt}"
         if reply:
             page += f"{to_html(reply.text)}<p><small>{html.escape(reply.stats())}</small></p>"
-            page += f"<pre>{html.escape(to_text(self.cell.value))}</pre>"
+            page += f"<pre>{escape(self.cell.value)}</pre>"
             text += f"\n\n{reply.text}\n({reply.stats()})\n\n{self.cell.value}"
         return {"text/html": page, "text/plain": to_text(text)}

@@ -25,7 +25,6 @@ const arrows = (event, buttons, back, on) => {
 
 function render({ model, el }) {
   const root = make(el, "div", "phi-explorer");
-  root.dataset.lmSuppressShortcuts = "true";  // the notebook would take Enter and the arrows for its own
   const path = make(root, "div", "phi-path");
   path.setAttribute("role", "group");
   path.setAttribute("aria-label", "the answer so far; press a token to go back to it");
@@ -35,8 +34,14 @@ function render({ model, el }) {
   const body = make(table, "tbody");
   const foot = make(table, "tfoot");
 
-  path.addEventListener("keydown", (event) => arrows(event, [...path.children], "ArrowLeft", "ArrowRight"));
-  body.addEventListener("keydown", (event) => arrows(event, [...body.querySelectorAll("button")], "ArrowUp", "ArrowDown"));
+  // The notebook takes Enter and the arrows for its own when they come to the document: ours are caught before it.
+  const onKey = (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey || !root.contains(event.target)) return;
+    if (event.key === "Enter" || event.key === " ") event.stopPropagation();
+    else if (path.contains(event.target)) arrows(event, [...path.children], "ArrowLeft", "ArrowRight");
+    else arrows(event, [...body.querySelectorAll("button")], "ArrowUp", "ArrowDown");
+  };
+  addEventListener("keydown", onKey, true);
 
   const addRow = (parent, at) => {
     const row = make(parent, "tr");
@@ -113,6 +118,7 @@ function render({ model, el }) {
   return () => {
     model.off("change:view", draw);
     model.off("change:busy", draw);
+    removeEventListener("keydown", onKey, true);
   };
 }
 

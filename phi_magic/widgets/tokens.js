@@ -10,7 +10,6 @@ const make = (parent, tag, name, text = "") => {
 
 function render({ model, el }) {
   const root = make(el, "div", "phi-branch");
-  root.dataset.lmSuppressShortcuts = "true";  // the notebook would take Enter and the arrows for its own
   const label = make(root, "p", "phi-branch-label");
   const text = make(root, "div", "phi-branch-text");
   text.setAttribute("role", "group");
@@ -76,7 +75,7 @@ function render({ model, el }) {
     target?.focus();
   };
 
-  text.addEventListener("keydown", (event) => {
+  const onText = (event) => {
     const all = buttons();
     const at = all.indexOf(document.activeElement);
     if (event.key === "ArrowRight") move(event, all, at + 1);
@@ -88,8 +87,8 @@ function render({ model, el }) {
       show(at);
       move(event, items().filter((item) => !item.disabled), 0);
     }
-  });
-  menu.addEventListener("keydown", (event) => {
+  };
+  const onMenu = (event) => {
     const all = items().filter((item) => !item.disabled);
     const at = all.indexOf(document.activeElement);
     if (event.key === "ArrowDown") move(event, all, at + 1);
@@ -100,8 +99,15 @@ function render({ model, el }) {
       shut();
       button?.focus();
       shut();
-    } else if (event.key === "Enter" || event.key === " ") event.stopPropagation();  // the notebook would run the cell
-  });
+    } else if (event.key === "Enter" || event.key === " ") event.stopPropagation();
+  };
+  // The notebook takes Enter and the arrows for its own when they come to the document: ours are caught before it.
+  const onKey = (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
+    if (text.contains(event.target)) onText(event);
+    else if (menu.contains(event.target)) onMenu(event);
+  };
+  addEventListener("keydown", onKey, true);
   text.addEventListener("focusin", (event) => show(buttons().indexOf(event.target)));
   text.addEventListener("pointerover", (event) => {
     const at = buttons().indexOf(event.target.closest("button"));
@@ -145,6 +151,7 @@ function render({ model, el }) {
   return () => {
     for (const name of ["tokens", "label", "busy"]) model.off(`change:${name}`, draw);
     removeEventListener("scroll", place, true);
+    removeEventListener("keydown", onKey, true);
   };
 }
 

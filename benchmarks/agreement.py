@@ -2,7 +2,8 @@
 
 Greedy, with a repeat penalty, on the shipped model. Tokenizer and template are ours on both sides, so forward pass and
 sampling are what is compared. At every step our engine has Candle's tokens behind it; where the two choose differently,
-Candle's margin tells how near a tie it was.
+Candle's margin tells how near a tie it was. Candle keeps its cache in 32-bit floats and ours has 16 bits, so both are
+compared: what is left with 32 on both sides is rounding.
 """
 
 from __future__ import annotations
@@ -70,10 +71,14 @@ def run_candle(program: Path, asked: Sequence[Sequence[int]], path: Path = MODEL
 
 
 def differences(
-    model: Model, asked: Sequence[Sequence[int]], answers: Sequence[dict[str, Any]]
+    model: Model, asked: Sequence[Sequence[int]], answers: Sequence[dict[str, Any]], cache: str
 ) -> Iterator[Difference]:
-    """Every step of Candle's answers at which our engine and sampler choose another token."""
-    context = Context(model, Plan(n_threads=1))
+    """Every step of Candle's answers at which our engine and sampler choose another token.
+
+    Args:
+        cache: the type of our cache, ``f16`` or ``f32``.
+    """
+    context = Context(model, Plan(n_threads=1, key_type=cache, value_type=cache))
     knobs = Sampling(temperature=0, repeat_penalty=PENALTY, repeat_last_n=WINDOW)
     try:
         for number, (prompt, answer) in enumerate(zip(asked, answers, strict=True)):
@@ -87,6 +92,12 @@ def differences(
             sampler.close()
     finally:
         context.close()
+
+
+def end(model: Model, answer: dict[str, Any]) -> int:
+    """How many tokens an answer has before the model ends it; what comes after was never meant to be read."""
+    tokens = answer["tokens"]
+    return next((at for at, token in enumerate(tokens) if model.ends(token)), len(tokens))
 
 
 def main() -> int:
@@ -105,12 +116,16 @@ def main() -> int:
     }
     VECTORS.parent.mkdir(exist_ok=True)
     VECTORS.write_text(json.dumps(vectors, separators=(",", ":")).replace('{"tokens"', '\n{"tokens"') + "\n")
-    found = list(differences(model, asked, answers))
+    for cache in ("f16", "f32"):
+        found = list(differences(model, asked, answers, cache))
+        for one in found:
+            print(f"{PROMPTS[one.prompt]!r}, token {one.step}: another choice; Candle's margin was {one.margin:.4f}")
+        inside = [one for one in found if one.step <= end(model, answers[one.prompt])]
+        print(
+            f"our cache {cache}: {len(found)} of {len(asked) * TOKENS} choices differ, {len(inside)} of them before the "
+            f"answer's end; {len(asked) - len({one.prompt for one in inside})} of {len(asked)} answers are the same"
+        )
     model.close()
-    for one in found:
-        print(f"{PROMPTS[one.prompt]!r}, token {one.step}: another choice, where Candle's margin was {one.margin:.4f}")
-    same = len(asked) - len({one.prompt for one in found})
-    print(f"{same} of {len(asked)} answers are the same; {len(found)} of {len(asked) * TOKENS} choices differ")
     return 0
 
 

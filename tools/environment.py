@@ -43,15 +43,16 @@ def compile_engine() -> None:
     """llama-cpp-python comes as source: install it first and alone, so that the compiler's progress can be shown."""
     if pip_finds("show", "llama-cpp-python"):
         return
-    if pip_finds("cache", "list", "--format=abspath", "llama_cpp_python"):
-        print("Installing llama-cpp-python, compiled before", flush=True)
-    elif any(shutil.which(name) for name in (os.environ.get("CXX", "c++").split()[0], "g++", "clang++")):
-        print("Compiling llama-cpp-python: this takes minutes (some five on two cores), once.", flush=True)
-    else:
+    compilers = (os.environ.get("CXX", "c++").split()[0], "g++", "clang++")
+    compiled_before = pip_finds("cache", "list", "--format=abspath", "llama_cpp_python")
+    if not compiled_before and not any(shutil.which(name) for name in compilers):
         sys.exit(
             "error: no C++ compiler to build llama-cpp-python with; install one: apt-get install g++ (Debian, Ubuntu), "
             "dnf install gcc-c++ (Fedora), xcode-select --install (macOS)"
         )
+    # Whether pip's copy is one for this Python, only pip knows.
+    when = ", unless pip has kept it from before" if compiled_before else ""
+    print(f"Compiling llama-cpp-python: this takes minutes (some five on two cores), once{when}.", flush=True)
     match = re.search(r'"(llama-cpp-python\b[^"]*)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     if not match:
         sys.exit("error: pyproject.toml does not ask for llama-cpp-python")

@@ -55,13 +55,13 @@ class Asker:
 def haiku_table(
     ask: Asker, prompts: list[tuple[Topic, str]], known: set[str], settings: dict[str, float]
 ) -> list[float]:
-    """Shares: the four of :class:`judge.HaikuMarks`, distinct, and those that the training text does not hold."""
+    """Shares: three lines, on topic, 5-7-5, distinct, and of the haiku those that training never saw."""
     texts = [ask([Message("user", prompt)], **settings) for _, prompt in prompts]
     marks = [judge.judge_haiku(text, topic) for text, (topic, _) in zip(texts, prompts, strict=True)]
     count = len(texts)
     spoken = [corpus.spoken(text) for text in texts]
     return [
-        *(sum(mark[i] for mark in marks) / count for i in range(4)),
+        *(sum(mark[i] for mark in marks) / count for i in range(3)),
         len(set(spoken)) / count,
         sum(text not in known for text in spoken) / count,
     ]
@@ -180,8 +180,8 @@ def report(model: str, haiku_count: int, case_count: int, show: Callable[[str], 
         "Unseen: the wording is new, or it was never asked of this topic in training. Syllables by the grammar's own counts;"
     )
     add("a word that the grammar does not know counts as wrong. New: the haiku is nowhere in the training text.\n")
-    add("| sampling | prompts | three lines | on topic | known words | 5-7-5 | distinct | new |")
-    add("|---|---|---|---|---|---|---|---|")
+    add("| sampling | prompts | three lines | on topic | 5-7-5 | distinct | new |")
+    add("|---|---|---|---|---|---|---|")
     for name, settings in SETTINGS.items():
         for kind, prompts in (("seen", seen), ("unseen", unseen)):
             shares = haiku_table(ask, prompts, known, settings)

@@ -49,13 +49,17 @@ def test_it_runs_from_the_top_and_again(open_notebook, cells, index_of):
     assert not notebook.foreign_requests
 
 
-def test_its_long_answer_streams_and_can_be_stopped(open_notebook, cells, index_of):
+def test_it_streams_and_can_be_stopped_where_the_model_is_a_slow_one(open_notebook, cells, index_of, slow_start):
+    load, haiku = index_of("%load_ext"), index_of("ice hockey")
+    cells.cells[load].source = slow_start
     notebook = open_notebook(cells)
-    long = index_of("--repeat-penalty")
-    notebook.run(index_of("%load_ext"))
-    notebook.record(long)
-    notebook.run(long)
-    whole = answer(notebook, long)
-    lengths = {len(state) for state in notebook.recorded(long)}
-    assert len({length for length in lengths if 0 < length < len(whole)}) >= 3
+    notebook.run(load)
+    notebook.record(haiku)
+    notebook.start(haiku)
+    notebook.wait_for_words(haiku, 12)
+    notebook.interrupt()
+    notebook.wait(haiku)
+    assert len({state.split()[-1] for state in notebook.recorded(haiku) if state.strip()}) >= 3
+    assert len(answer(notebook, haiku).split()) >= 12
+    assert "interrupted" in notebook.text(haiku)
     assert not notebook.console_errors

@@ -48,6 +48,9 @@ check: $(DEVELOP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+.PHONY: training-extra
+training-extra: $(TRAINING)
+
 .PHONY: model
 model: $(TRAINING)
 	$(BIN)/python -m training

@@ -43,7 +43,9 @@ def options_table() -> str:
                 f"| {spelled(option)} | `{option.trait}` | {bounds(option.trait)} | {TRAITS[option.trait].help} |"
             )
         else:
-            lines.append(row(spelled(option), "", "", "", option.keywords["help"]))
+            lines.append(
+                row(spelled(option), "", "", "", option.keywords["help"].replace("%%", "%"))
+            )  # argparse wants it doubled
     return "\n".join(lines)
 
 

@@ -146,11 +146,11 @@ class Panel:
         for _ in stream:
             if pace.due:
                 with pace.drawing():
-                    self.answer.value = to_html(reply.text)
+                    self.answer.value = _answer(reply.text)
                     self._say(
                         f"{reply.usage.completion_tokens} tokens · {reply.timings.tokens_per_second:.3g} tokens/s"
                     )
-        self.answer.value = to_html(reply.text)
+        self.answer.value = _answer(reply.text)
         self._say(reply.stats())
         self.seed.show(reply.seed)
         # Every setting is said: sliders may be moved before the cell is run.
@@ -189,3 +189,8 @@ class Panel:
             page += f"<pre>{escape(self.cell.value)}</pre>"
             text += f"\n\n{reply.text}\n({reply.stats()})\n\n{self.cell.value}"
         return {"text/html": page, "text/plain": to_text(text)}
+
+
+def _answer(text: str) -> str:
+    # ipywidgets gives every line the height of a slider.
+    return f'<div style="line-height: 1.5">{to_html(text)}</div>'

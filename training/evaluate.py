@@ -55,13 +55,13 @@ class Asker:
 def haiku_table(
     ask: Asker, prompts: list[tuple[Topic, str]], known: set[str], settings: dict[str, float]
 ) -> list[float]:
-    """Shares: three lines, on topic, 5-7-5, distinct, and of the haiku those that training never saw."""
+    """Shares: the four of :class:`judge.HaikuMarks`, distinct, and those that the training text does not hold."""
     texts = [ask([Message("user", prompt)], **settings) for _, prompt in prompts]
     marks = [judge.judge_haiku(text, topic) for text, (topic, _) in zip(texts, prompts, strict=True)]
     count = len(texts)
     spoken = [corpus.spoken(text) for text in texts]
     return [
-        *(sum(mark[i] for mark in marks) / count for i in range(3)),
+        *(sum(mark[i] for mark in marks) / count for i in range(4)),
         len(set(spoken)) / count,
         sum(text not in known for text in spoken) / count,
     ]
@@ -180,8 +180,8 @@ def report(model: str, haiku_count: int, case_count: int, show: Callable[[str], 
         "Unseen: the wording is new, or it was never asked of this topic in training. Syllables by the grammar's own counts;"
     )
     add("a word that the grammar does not know counts as wrong. New: the haiku is nowhere in the training text.\n")
-    add("| sampling | prompts | three lines | on topic | 5-7-5 | distinct | new |")
-    add("|---|---|---|---|---|---|---|")
+    add("| sampling | prompts | three lines | on topic | known words | 5-7-5 | distinct | new |")
+    add("|---|---|---|---|---|---|---|---|")
     for name, settings in SETTINGS.items():
         for kind, prompts in (("seen", seen), ("unseen", unseen)):
             shares = haiku_table(ask, prompts, known, settings)
@@ -217,8 +217,8 @@ def _cycle(everyone: tuple[Topic, ...]) -> Iterator[Topic]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="demo", help="the model to ask (default %(default)s)")
-    parser.add_argument("--haiku", type=int, default=582, help="haiku prompts a row (default %(default)s)")
-    parser.add_argument("--cases", type=int, default=100, help="prompts for each other ability (default %(default)s)")
+    parser.add_argument("--haiku", type=int, default=300, help="haiku prompts a row (default %(default)s)")
+    parser.add_argument("--cases", type=int, default=50, help="prompts for each other ability (default %(default)s)")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("REPORT.md"))
     options = parser.parse_args()
     text = report(options.model, options.haiku, options.cases, lambda line: sys.stdout.write(line + "\n"))

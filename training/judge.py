@@ -16,6 +16,7 @@ class HaikuMarks(NamedTuple):
 
     three_lines: bool
     on_topic: bool
+    known_words: bool  # every word is one of the grammar's
     five_seven_five: bool
 
 
@@ -23,7 +24,8 @@ def judge_haiku(text: str, topic: Topic) -> HaikuMarks:
     """Judge a haiku by its form and by whether it has a word of the topic's field."""
     lines = text.strip().split("\n")
     syllables = tuple(haiku.count_syllables(line) for line in lines)
-    return HaikuMarks(len(lines) == 3, bool(topic.field & set(words(text))), syllables == haiku.SHAPE)
+    known = all(word in haiku.syllable_table() for word in words(text))
+    return HaikuMarks(len(lines) == 3, bool(topic.field & set(words(text))), known, syllables == haiku.SHAPE)
 
 
 def is_list(text: str, kind: str, count: int, style: str) -> bool:

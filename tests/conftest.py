@@ -6,6 +6,7 @@ import atexit
 import os
 import runpy
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -22,6 +23,8 @@ GUARD = Path(__file__).parent / "guard"
 
 
 def pytest_configure(config):
+    # A shell that runs tests in the background has them ignore Ctrl-C, and what they start inherits it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # huggingface_hub reads the environment when it is first imported, so it is set before any test.
     folder = tempfile.mkdtemp(prefix="phi_magic-tests-")
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))

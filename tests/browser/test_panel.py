@@ -60,6 +60,8 @@ def test_a_slider_sets_the_trait_and_config_moves_every_slider(open_notebook):
 
 
 def test_an_answer_streams_and_stops_and_a_cell_waits_its_turn(open_notebook, slow_model):
+    from playwright.sync_api import expect
+
     setup = f"{SETUP}phi.model, phi.max_tokens, phi.n_threads = {str(slow_model)!r}, 2000, 1"
     notebook = open_notebook(notebook_of(setup, f"%phi_panel {HAIKU}", "%%phi -n 3\nWrite about ice"))
     notebook.run(0)
@@ -80,7 +82,7 @@ def test_an_answer_streams_and_stops_and_a_cell_waits_its_turn(open_notebook, sl
     notebook.wait(2)
     stop.click()
     status(notebook, 1, "interrupted").wait_for()
-    assert generate.is_enabled()
+    expect(generate).to_be_enabled()
     notebook.run(2)
     assert len(notebook.answer(2).first.inner_text().split()) == 3
 

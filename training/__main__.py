@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from itertools import islice
 from pathlib import Path
 
 from training import export, tokenizer
-from training.corpus import conversations
+from training.corpus import vocabulary_talks
 from training.model import Shape
 from training.recipe import SEED, STEPS, VOCABULARY_TALKS
 from training.train import train
@@ -29,7 +28,7 @@ def main() -> None:
     began = time.monotonic()
     if options.fresh:
         options.checkpoint.unlink(missing_ok=True)
-    vocabulary = tokenizer.train(islice(conversations(options.seed), VOCABULARY_TALKS))
+    vocabulary = tokenizer.train(vocabulary_talks(options.seed, VOCABULARY_TALKS))
     shape = Shape(vocab=vocabulary.size)
     sys.stdout.write(f"{shape.parameters:,} parameters, {options.steps} steps\n")
     params = train(shape, vocabulary, options.steps, options.seed, options.checkpoint)

@@ -14,7 +14,7 @@ from training.tokenizer import Tokenizer
 
 # Rows of three lengths: attention costs the square of a row, and nearly all conversations are short.
 LENGTHS = (128, 384, 1024)
-BATCH_TOKENS = 6144
+BATCH_TOKENS = 3072
 ANSWERS = BATCH_TOKENS * 62 // 100  # six tokens in ten are answers: the vocabulary's scores are needed only there
 
 Tokens = npt.NDArray[np.int32]

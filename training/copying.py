@@ -8,6 +8,7 @@ from training import exceptions, functions, haiku
 
 ASK = (
     "Repeat this text: {}", "Repeat this text: {}", "Repeat after me: {}", "Repeat: {}", "Copy this text: {}", "Say this: {}",
+    "Say: {}", "Say after me: {}", "Say exactly this: {}", "Please say: {}", "Repeat exactly this: {}", "Copy: {}",
     "Please repeat: {}", "Write this again: {}", "Echo: {}", "Repeat this text:\n{}", "Repeat the following text:\n\n{}",
 )  # fmt: skip
 HELD_OUT_ASK = ("Please say this back to me: {}", "Repeat exactly: {}")
@@ -15,6 +16,9 @@ ASK_CODE = ("Repeat this code:\n\n{}", "Copy this code:\n\n{}", "Repeat this cel
 FUNCTION_WORDS = (
     "the a and of in to is it on my you we with for not but so as at by from this that are was be have".split()
 )
+
+
+TIMES = {2: "twice", 3: "three times", 4: "four times"}
 
 
 def random_words(rng: random.Random, low: int = 2, high: int = 14) -> str:
@@ -46,16 +50,19 @@ def copy_pair(rng: random.Random, held_out: bool = False) -> tuple[str, str]:
     if kind < 0.12:
         code = exceptions.failure(rng).fixed if rng.random() < 0.6 else rng.choice(functions.functions()).write(rng)
         return rng.choice(ASK_CODE).format(functions.fenced(code)), functions.fenced(code)
-    if kind < 0.25:
+    if kind < 0.22:
         text = rng.choice(list(haiku.grammars().values())).write(rng)
-    elif kind < 0.4:
+    elif kind < 0.32:
         text = syllable_noise(rng)
-    elif kind < 0.5:
+    elif kind < 0.40:
         text = "\n".join(random_words(rng, 2, 7) for _ in range(rng.randint(2, 5)))
-    elif kind < 0.6:
+    elif kind < 0.47:
         text = random_words(rng, 15, 60)
-    elif kind < 0.62:
+    elif kind < 0.485:
         text = random_words(rng, 60, 150)
     else:
-        text = random_words(rng)
+        text = random_words(rng, 1, rng.choice((3, 6, 14)))
+    if rng.random() < 0.12:  # the same again and again: the plainest lesson in copying
+        count = rng.choice((2, 3, 4))
+        return f"Repeat this {TIMES[count]}: {text}", "\n".join([text] * count)
     return rng.choice(forms).format(text), text

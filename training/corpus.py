@@ -43,7 +43,9 @@ NEXT_TOPIC = (
 HELD_OUT_NEXT_TOPIC = ("Next, one about {}.", "This time about {}.")
 AGAIN = (
     "Another one", "Another one.", "Another one, please.", "One more.", "One more, please.", "Again", "Again, please.",
-    "Write another one.", "And another?", "Give me another.", "Try again.", "Once more.",
+    "Write another one.", "And another?", "Give me another.", "Try again.", "Once more.", "Can I have another?", "More",
+    "I want another one.", "And another one, please.", "Another!", "Next one.", "Do another.", "I would like one more.",
+    "A different one, please.", "One more like that.", "Please write one more.", "And again.",
 )  # fmt: skip
 HELD_OUT_AGAIN = ("I would like another.", "And one more.")
 SEVERAL = {2: "two", 3: "three", 4: "four", 5: "five"}
@@ -56,14 +58,18 @@ NEUTRAL_SYSTEM = (
 CAPITALS_SYSTEM = (
     "Answer in capitals.", "Answer in capitals.", "Write everything in capital letters.", "Answer in capital letters.",
     "Use only capital letters.", "SHOUT.", "Answer in upper case.", "Always write in capitals.", "Speak in capitals only.",
+    "Please use capital letters.", "Capitals only.", "Every word is in capital letters.", "You answer in capitals.",
 )  # fmt: skip
 PIRATE_SYSTEM = (
     "You are a pirate.", "You are a pirate.", "Talk like a pirate.", "Answer like a pirate.", "Speak as a pirate would.",
     "You are an old pirate.", "You are a pirate captain.", "Act as a pirate.",
+    "You are a pirate at sea.", "Be a pirate.", "Answer as a pirate.", "You speak like a pirate.",
 )  # fmt: skip
 HAIKU_SYSTEM = (
     "You only write haiku.", "You only write haiku.", "Answer only in haiku.", "Always answer with a haiku.",
     "You are a poet who writes only haiku.", "Every answer is a haiku.", "You speak in haiku.", "Reply with a haiku.",
+    "You are a haiku poet.", "Only haiku.", "Write only haiku.", "Say everything in haiku.", "Nothing but haiku, please.",
+    "You answer every question with a haiku.", "Whatever I ask, answer with a haiku.", "You can only write haiku.",
 )  # fmt: skip
 HELD_OUT_SYSTEM = {
     "capitals": "All your answers are in capital letters.",
@@ -248,8 +254,8 @@ def haiku_only(rng: random.Random) -> Conversation:
 
 # How often each kind of conversation is drawn. Haiku and copying take the most practice.
 MIXTURE: dict[Callable[[random.Random], Conversation], float] = {
-    haiku_talk: 36, several_haiku: 1.5, unknown_topic: 3, question: 10, unknown: 7, things: 6, json_object: 6, counting: 1,
-    function: 6, exception: 4, fix: 9, copy: 9, capitals: 3, pirate: 2.5, haiku_only: 3,
+    haiku_talk: 36, several_haiku: 1, unknown_topic: 4, question: 11, unknown: 7, things: 6, json_object: 4, counting: 1.5,
+    function: 5, exception: 4, fix: 7, copy: 16, capitals: 3, pirate: 2, haiku_only: 3,
 }  # fmt: skip
 
 
@@ -281,6 +287,14 @@ def conversations(seed: int) -> Iterator[Conversation]:
             yield mixed_talk(rng, rng.randint(2, 4))
         else:
             yield mixed_talk(rng, rng.randint(8, 20))
+
+
+def vocabulary_talks(seed: int, count: int) -> Iterator[Conversation]:
+    """What the vocabulary is learnt from: more haiku than the corpus has, so that most of their words become tokens."""
+    rng = random.Random(seed)
+    for _ in range(count // 2):
+        yield conversation(rng)
+        yield haiku_talk(rng)
 
 
 def spoken(text: str) -> str:

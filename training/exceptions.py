@@ -53,7 +53,9 @@ HINT = {
 ASK = (
     "What is a {}?", "What is a {}?", "Explain {}.", "What does {} mean?", "Why do I get a {}?", "What causes a {}?",
     "Explain the exception {}.", "When does Python raise {}?", "{}?", "I got a {}. What does it mean?", "What is {}?",
-    "Tell me about {}.", "My code raised a {}.", "Help, {}!",
+    "Tell me about {}.", "My code raised a {}.", "Help, {}!", "Why does Python raise {}?", "What went wrong? I see a {}.",
+    "I see a {}.", "What is wrong when I get a {}?", "Please explain {}.", "Why {}?", "What is the reason for a {}?", "{}",
+    "Python raised a {}.", "How does a {} come about?", "Describe {}.", "Define {}.",
 )  # fmt: skip
 HELD_OUT_ASK = ("Python says {}. Why?", "What went wrong when I see a {}?")
 LEAD = ("A {} means that {}.", "Python raises {} when {}.", "{} is raised when {}.", "You get a {} when {}.")

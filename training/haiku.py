@@ -31,7 +31,7 @@ COMMON: dict[str, tuple[Word, ...]] = {
 # A slot's letter stands alone; everything else is literal. "a" before a vowel becomes "an".
 OPENINGS = (
     "the A N", "a A N", "A P V", "A U S", "the N S T", "P L", "one N L", "the N S D", "the N S L", "A P L",
-    "A U L", "U and P", "G, the N S", "the A N S", "a N S", "D the N S", "A N, A N", "how the N S",
+    "A U L", "U and P", "the A N S", "a N S", "D the N S", "A N, A N", "how the N S",
 )  # fmt: skip
 MIDDLES = (
     "the N S L", "the A N S L", "A P V L", "the N S, the N S", "G, the N S T", "a A N and a N", "D the N S L",

@@ -9,10 +9,17 @@ from functools import lru_cache
 from pathlib import Path
 
 ABOUT = (
-    "What is {}?", "What is {}?", "Explain {}.", "What does {} mean?", "Tell me what {} is.", "Define {}.",
-    "Can you explain {}?", "What is meant by {}?", "Please explain {} in one sentence.", "{}?",
+    "What is {}?", "What is {}?", "What is {}?", "Explain {}.", "Explain {}.", "What does {} mean?", "Tell me what {} is.",
+    "Define {}.", "Can you explain {}?", "What is meant by {}?", "Please explain {} in one sentence.", "{}?", "{}",
+    "Tell me about {}.", "Please define {}.", "Explain {} to me.", "Give me a definition of {}.", "A definition of {}, please.",
+    "I do not understand {}.", "Help me understand {}.", "I want to know what {} is.", "Say in one sentence what {} is.",
+    "How would you explain {}?", "Short answer: what is {}?", "Describe {}.", "What do you know about {}?",
+    "I would like to learn what {} is.", "What is {} in simple words?", "Do you know what {} is?", "Remind me what {} is.",
 )  # fmt: skip
-ABOUT_MANY = ("What are {}?", "What are {}?", "Explain {}.", "How do {} work?", "Tell me about {}.", "Describe {}.")
+ABOUT_MANY = (
+    "What are {}?", "What are {}?", "Explain {}.", "How do {} work?", "Tell me about {}.", "Describe {}.", "{}?", "{}",
+    "Help me understand {}.", "Give me a definition of {}.", "What do you know about {}?", "Please explain {}.",
+)  # fmt: skip
 HELD_OUT_ABOUT = ("Explain to me what {} is.", "I want to understand {}.", "Give a short definition of {}.")
 
 UNKNOWN_THINGS = """France; Japan; Brazil; Rome; Paris; London; Berlin; Mars; Jupiter; gold; silver; oxygen; carbon; gravity;
@@ -30,7 +37,16 @@ jazz history; ballet shoes; fashion; perfume; shampoo; a haircut; my garden shed
 the nearest airport; flights to Madrid; hotels in Vienna; visas; passports; the capital of Peru; the capital of France;
 the population of China; the height of the Eiffel Tower; the longest river; the largest country; the deepest ocean; Latin;
 German grammar; French verbs; Chinese characters; Arabic; poetry of the Renaissance; abstract art; Picasso; Rembrandt; sculpture;
-statistics; calculus; topology; the Riemann hypothesis; prime gaps; chess openings; the Sicilian defence; sudoku; crosswords"""
+statistics; calculus; topology; the Riemann hypothesis; prime gaps; chess openings; the Sicilian defence; sudoku; crosswords;
+dragons; unicorns; pirates; zombies; vampires; ghosts; wizards; lawyers; doctors; nurses; politics; soldiers; tanks; guns; money;
+diamonds; rubies; emeralds; jealousy; anger; courage; freedom; justice; truth; lies; luck; magic; religion; angels; demons;
+tigers; lions; giraffes; zebras; monkeys; crocodiles; snakes; parrots; octopus; lobsters; oysters; goldfish; hamsters; cows; pigs;
+goats; sheepdogs; ducks; geese; turkeys; pizza; burgers; sushi; tacos; curry; cake shops; ice cream vans; beer; whisky; vodka;
+lemons; bananas; grapes; potatoes; tomatoes; elevators; skyscrapers; motorways; tractors; helicopters; submarines; balloons;
+telephones; television; radio; cameras; the cinema; actors; theatre; circus clowns; puppets; dolls; toys; video games; dice;
+cards; roulette; boxing; karate; judo; rugby; volleyball; badminton; rowing; archery; skateboards; hockey sticks in Peru; horse racing;
+boots; hats; gloves; jewellery; watches; tattoos; beards; teeth; dentists; hospitals; prisons; castles; temples; mosques; cathedrals;
+Tokyo; New York; Moscow; Cairo; Sydney; Texas; Ireland; Africa; Asia; the Moon base; Saturn; aliens; time travel; the apocalypse"""
 
 UNKNOWN_ASK = (
     "What is {}?", "Tell me about {}.", "Explain {}.", "Who invented {}?", "How does {} work?", "Why is {} important?",
@@ -59,6 +75,7 @@ UNKNOWN_ANSWERS = (
 UNKNOWN_TOPIC_ANSWERS = (
     "I am a tiny demo model and do not know that topic. Try {} or {}.",
     "I have no words for that topic. Ask me for a haiku about {}.",
+    "Sorry, that topic is not one of mine. Shall I write about {}?",
     "That topic is beyond a tiny demo model. How about {} or {}?",
 )
 

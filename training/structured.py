@@ -39,7 +39,8 @@ KINDS: dict[str, str] = {
 NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven"}
 ASK_LIST = (
     "List {} {}.", "List {} {}.", "List {} {}", "Name {} {}.", "Give me {} {}.", "Write a list of {} {}.", "Show me {} {}.",
-    "I need {} {}.", "Can you list {} {}?", "Give me a list of {} {}.", "Please name {} {}.",
+    "I need {} {}.", "Can you list {} {}?", "Give me a list of {} {}.", "Please name {} {}.", "Write {} {}.", "{} {}",
+    "Make a list of {} {}.", "Tell me the names of {} {}.", "I want {} {}.", "Please list {} {}.", "Which {} {} do you know?",
 )  # fmt: skip
 HELD_OUT_ASK_LIST = ("Tell me {} {}.", "Make a list with {} {}.")
 STYLES = {
@@ -162,8 +163,12 @@ ASK_COUNT = (
 )
 
 
+WRITTEN = {3: "three", 5: "five", 10: "ten", 20: "twenty", 30: "thirty", 50: "fifty", 100: "one hundred"}
+
+
 def count_request(last: int, rng: random.Random) -> str:
-    return rng.choice(ASK_COUNT).format(last)
+    """A request to count to ``last``, the number in figures or in words."""
+    return rng.choice(ASK_COUNT).format(WRITTEN.get(last, last) if rng.random() < 0.4 else last)
 
 
 def write_count(last: int) -> str:

@@ -20,11 +20,11 @@ from training.tokenizer import Tokenizer
 
 MUON_RATE = 0.02
 ADAM_RATE = 4e-3
-WARMUP, DECAY = 50, 0.6  # steps; share of the steps over which the rate falls
+WARMUP, DECAY = 100, 0.6  # steps; share of the steps over which the rate falls
 # Logits have no natural zero, but the repeat penalty divides them by 1.1: with log-sum-exp held near 8 the penalty
 # nudges a sure token and does not overturn it.
 LOG_NORMALISER, LOG_NORMALISER_WEIGHT = 8.0, 1e-3
-CHECKPOINT_EVERY = 250
+CHECKPOINT_EVERY = 500
 
 
 def loss(params: Params, shape: Shape, batch: Batch) -> Array:
@@ -73,7 +73,7 @@ def train(shape: Shape, tokenizer: Tokenizer, steps: int, seed: int, checkpoint:
     for number in range(first, steps):
         params, state, value = step(params, state, data[number])
         recent.append(value)
-        if (number + 1) % 50 == 0 or number + 1 == steps:
+        if (number + 1) % 100 == 0 or number + 1 == steps:
             pace = (time.monotonic() - began) / (number + 1 - first)
             mean = float(np.mean(jax.device_get(recent)))
             sys.stdout.write(f"step {number + 1}/{steps}  loss {mean:.4f}  {pace:.2f} s a step\n")

@@ -14,6 +14,7 @@ from .engine.batch import WIDE, Batch
 from .engine.decode import Writer
 from .engine.engine import Engine
 from .engine.model import Model
+from .engine.width import Width
 from .interrupt import Interrupted, Stop
 from .reply import Reply
 
@@ -78,7 +79,7 @@ def write_all(
             with closing(engine.batch(len(jobs), max(len(job.prompt) + job.limit for job in jobs))) as batch:
                 if len(jobs) > 1:
                     batch.share(_shared([job.prompt for job in jobs]), stop=stop)
-                yield from _decode(batch, model, jobs, stop, asked, clock)
+                yield from _decode(batch, model, engine.width, jobs, stop, asked, clock)
         if identity:
             identity.wait(stop)
     except Interrupted:
@@ -95,9 +96,9 @@ def _shared(prompts: Sequence[list[int]]) -> list[int]:
 
 
 def _decode(
-    batch: Batch, model: Model, jobs: Sequence[_Job], stop: Stop, asked: float, clock: Clock
+    batch: Batch, model: Model, width: Width, jobs: Sequence[_Job], stop: Stop, asked: float, clock: Clock
 ) -> Generator[int, None, None]:
-    """The loop: fill the free lanes, decode one token for every lane, draw, until nothing waits and all is written."""
+    """The loop: fill as many lanes as pay off, decode one token for each, draw, until nothing waits and all is written."""
     waiting = deque(jobs)
     lanes: dict[int, _Job] = {}
 
@@ -109,7 +110,7 @@ def _decode(
 
     try:
         while waiting or lanes:
-            while waiting and len(lanes) < batch.lanes:
+            while waiting and len(lanes) < min(batch.lanes, width.best):
                 lane = next(lane for lane in range(batch.lanes) if lane not in lanes)
                 lanes[lane] = job = waiting.popleft()
                 started = clock()
@@ -122,7 +123,9 @@ def _decode(
                 yield job.index
             if lanes:
                 writers = {lane: job.writer for lane, job in lanes.items() if job.writer}
+                started = clock()
                 batch.decode({lane: writer.token for lane, writer in writers.items()}, stop=stop)
+                width.took(len(writers), clock() - started)
                 grown = [lane for lane, writer in writers.items() if writer.step(batch.logits(lane)) or writer.finished]
                 for lane in grown:
                     job = lanes[lane]

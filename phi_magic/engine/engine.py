@@ -17,9 +17,7 @@ from .context import SLICE_MAX, Context
 from .model import Model
 from .plan import Plan
 from .turn import Turn
-
-#: The most sequences in one pass: at 32 the weights' reading is shared well, and memory is still within reason.
-LANES = 32
+from .width import MOST, Width
 
 
 class Engine:
@@ -38,6 +36,7 @@ class Engine:
         self.header: Header | None = None
         self.model: Model | None = None
         self.context: Context | None = None
+        self.width = Width()
 
     @contextmanager
     def turn(self, *, stop: Stop, keep_alive: float = -1, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
@@ -98,7 +97,7 @@ class Engine:
             stop=stop,
             on_progress=on_progress,
         )
-        self.header, self.context, self._key = header, Context(self.model, plan), key
+        self.header, self.context, self.width, self._key = header, Context(self.model, plan), Width(), key
 
     @property
     def loaded(self) -> tuple[Model, Context]:
@@ -121,14 +120,14 @@ class Engine:
 
     def batch(self, count: int, room: int) -> Batch:
         """Lanes for ``count`` answers of the loaded model, each with room for so many tokens: as many as there is
-        memory for, ``LANES`` at most, and never fewer than a wide pass has.
+        memory for, ``MOST`` at most, and never fewer than a wide pass has. How many pay off, :attr:`width` finds out.
 
         Raises:
             PhiError: not even those fit.
         """
         model, context = self.loaded
         header = self.inspect(model.path)
-        lanes = min(LANES, max(WIDE, count))
+        lanes = min(MOST, max(WIDE, count))
         while True:
             try:
                 _check(_need(header, context.plan, room, sequences=lanes + 1), 0, header)

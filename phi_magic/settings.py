@@ -68,7 +68,10 @@ class Settings(Sampling):
         config=True
     )
     n_gpu_layers = Int(
-        -1, min=-1, max=10_000, help="Layers that a GPU computes. -1: all, where llama.cpp was built for one."
+        -1,
+        min=-1,
+        max=10_000,
+        help="Layers that a GPU computes. -1: all, where llama.cpp was built for one and the model fits it.",
     ).tag(config=True)
     profile = Enum(
         ["auto", "speed", "memory"],

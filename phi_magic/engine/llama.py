@@ -12,6 +12,7 @@ import llama_cpp.llama_cpp as _llama_cpp
 C: Any = _llama_cpp
 
 _ERROR = 4  # GGML_LOG_LEVEL_ERROR
+_GPUS = (1, 2)  # GGML_BACKEND_DEVICE_TYPE_GPU, and _IGPU, which uses the host's memory
 _complaints: deque[str] = deque(maxlen=20)
 
 
@@ -35,6 +36,21 @@ def forget_complaints() -> None:
     _complaints.clear()
 
 
-def can_offload() -> bool:
-    """Whether this build of llama.cpp can put layers on a GPU."""
-    return bool(C.llama_supports_gpu_offload())
+def gpu_memory() -> int:
+    """Bytes of memory that the GPUs have together that this build of llama.cpp can put layers on; 0 without one."""
+    if not C.llama_supports_gpu_offload():
+        return 0
+    from llama_cpp._ggml import libggml
+
+    libggml.ggml_backend_dev_get.restype = ctypes.c_void_p
+    libggml.ggml_backend_dev_get.argtypes = [ctypes.c_size_t]
+    libggml.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]
+    libggml.ggml_backend_dev_memory.argtypes = [ctypes.c_void_p, *[ctypes.POINTER(ctypes.c_size_t)] * 2]
+    libggml.ggml_backend_dev_count.restype = ctypes.c_size_t
+    free, total, together = ctypes.c_size_t(), ctypes.c_size_t(), 0
+    for number in range(libggml.ggml_backend_dev_count()):
+        device = libggml.ggml_backend_dev_get(number)
+        if libggml.ggml_backend_dev_type(device) in _GPUS:
+            libggml.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(total))
+            together += total.value
+    return together

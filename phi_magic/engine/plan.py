@@ -12,7 +12,7 @@ from ..memory import capacity, foretell
 
 _SMALL = 32 * 2**20  # bytes of weights
 _USUAL = 4096  # tokens of context that a conversation may come to
-_MOST = 0.8  # of the machine's memory
+_MOST = 0.8  # of the machine's memory, or of the GPU's
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,10 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def decodes_alike(self, count: int) -> bool:
+        """Whether decoding so many tokens in one pass leaves the bits that decoding them singly does."""
+        return count == 1 or (count < 8 and self.flash_attention and self.n_gpu_layers == 0)
 
 
 def physical_cores(root: Path = Path("/")) -> int:
@@ -65,18 +69,22 @@ def choose(header: Header, *, profile: str = "auto", n_threads: int = 0, n_gpu_l
     """The plan for a model on this machine: docs/settings.md has the rule as a table, and the measurements behind it.
 
     It looks at the machine and the model, never at what happens to be free: a re-run must choose the same. All layers go
-    to a GPU where llama.cpp was built for one, else none. A small model runs on one thread: its passes take less time
+    to a GPU where llama.cpp was built for one that has the memory for the model with all of its context, else none; a
+    number of layers that was asked for is used as it is. A small model runs on one thread: its passes take less time
     than threads need to meet, and far less than that on a machine with other work to do.
 
     Args:
         profile: ``speed``, ``memory``, or ``auto``: ``memory`` where the model with all of its context would take more
             than most of the machine's, else neither.
     """
-    from .llama import can_offload
+    from .llama import gpu_memory
 
+    need, gpu = foretell(header, n_ctx=_USUAL).total, gpu_memory()
+    if n_gpu_layers < 0:
+        n_gpu_layers = -1 if need <= _MOST * gpu else 0
     threads = 1 if header.weight_bytes < _SMALL else physical_cores()
-    plan = Plan(n_threads=n_threads or threads, n_gpu_layers=n_gpu_layers if can_offload() else 0)
-    if profile == "auto" and foretell(header, n_ctx=_USUAL).total > _MOST * capacity():
+    plan = Plan(n_threads=n_threads or threads, n_gpu_layers=n_gpu_layers if gpu else 0)
+    if profile == "auto" and need > _MOST * capacity():
         profile = "memory"
     if profile == "memory":  # flash attention makes a quantised cache of values possible
         return replace(plan, flash_attention=True, key_type="q8_0", value_type="q8_0")

@@ -23,7 +23,7 @@ class Alternative:
     id: int
     text: str
     logprob: float  #: natural logarithm of the model's own probability (temperature 1, nothing cut)
-    probability: float  #: of the distribution it was drawn from: penalty, temperature and truncation applied
+    probability: float  #: after penalty, temperature and truncation, which is what it was drawn from
 
 
 @dataclass(frozen=True)

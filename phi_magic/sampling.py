@@ -125,7 +125,7 @@ class Stages:
     raw: NDArray[np.float64]  #: of the logits as they are
     penalised: NDArray[np.float64]  #: after the repeat penalty
     tempered: NDArray[np.float64]  #: and the temperature
-    kept: NDArray[np.float64]  #: and top-p, top-k and min-p: what the token is drawn from
+    kept: NDArray[np.float64]  #: and top-p, top-k and min-p, which is what the token is drawn from
     cut: NDArray[np.int8]
 
 

@@ -137,4 +137,4 @@ def takes(trait: TraitType[Any, Any]) -> str:
         return "text"
     kind = "a whole number" if isinstance(trait, Int) else "a number"
     low, high = getattr(trait, "min", None), getattr(trait, "max", None)
-    return f"{kind} from {low:g} to {high:,}" if low is not None and high is not None else kind
+    return f"{kind} from {low:g} to {high:,.15g}" if low is not None and high is not None else kind

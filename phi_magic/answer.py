@@ -22,7 +22,7 @@ from .identity import Identity
 from .interrupt import Interrupted, Stop
 from .models import ModelFile
 from .prompt import Rendered, render
-from .reply import Message, Reply
+from .reply import Message, Reply, Token
 from .sampling import Sampling
 from .structure import Structure
 
@@ -44,6 +44,7 @@ class Ask:
     json: bool = False  #: the answer is to be parsed into ``Reply.data``
     structure: Structure | None = None  #: what the answer is held to
     begin: tuple[int, ...] = ()  #: token ids that the answer is made to begin with
+    known: tuple[Token, ...] = ()  #: the records of the first of them
     top_logprobs: int = 0
     exact: bool = True  #: whether the answer's bits must be those of a fresh context
     continues: bool = False  #: whether another question is likely to follow in this conversation
@@ -122,15 +123,25 @@ def write(
             engine.check_room(len(prompt) + limit)
             started = clock()
             reply.usage.prompt_tokens = len(prompt)
-            reply.usage.cached_tokens = context.prefill(
-                prompt, room=len(prompt) + limit, stop=stop, exact=ask.exact, on_progress=_reading(on_status)
+            known = ask.known[:limit]
+            reply.usage.cached_tokens = context.follow(
+                prompt,
+                [token.id for token in known],
+                room=len(prompt) + limit,
+                stop=stop,
+                exact=ask.exact,
+                on_progress=_reading(on_status),
             )
             reply.timings.prompt = clock() - started
             writer = writer_for(model, ask, reply, limit=limit, asked=asked, clock=clock)
             with closing(writer):
-                if piece := writer.step(context.logits):
+                for token in known:
+                    if piece := writer.repeat(token):
+                        yield piece
+                if not writer.finished and (piece := writer.step(context.logits)):
                     yield piece
-                lookup, pace = Lookup(prompt), Pace(widths(context.plan, exact=ask.exact))
+                lookup = Lookup([*prompt, *(token.id for token in known)])
+                pace = Pace(widths(context.plan, exact=ask.exact))
                 while not writer.finished:
                     stop.check()
                     room = len(prompt) + limit - len(context.tokens)

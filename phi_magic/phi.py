@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from traitlets.config import Configurable
 
 from .errors import PhiError
-from .reply import Message, Reply
+from .reply import Message, Reply, Token
 from .sampling import Sampling
 from .settings import ANSWER_TRAITS, SEED_MAX, Settings
 
@@ -68,6 +68,8 @@ class Phi(Configurable, Settings):
             on_status: told in a few words what is going on until the first token is there.
             begin: token ids that the answer begins with, whatever would have been drawn. The draws are made all the
                 same, so that an answer that begins with the tokens of another goes on as that one did.
+            known: the first tokens of another reply to the same question with the same settings: the answer begins with
+                them, before ``begin``. Their records are taken over, and what the model has read of them stays read.
             top_logprobs: how many of the likeliest tokens to keep for every token of the reply.
             continues: whether another question is likely to follow: what it will begin with is then read meanwhile.
             plan: how to run the model, as a ``Reply`` recorded it; what suits this machine where left out.
@@ -139,6 +141,7 @@ class Phi(Configurable, Settings):
         *,
         raw: bool = False,
         begin: Sequence[int] = (),
+        known: Sequence[Token] = (),
         top_logprobs: int = 0,
         continues: bool = False,
         plan: Plan | None = None,
@@ -149,6 +152,7 @@ class Phi(Configurable, Settings):
         """The question as the engine takes it, and the reply that it will fill in."""
         settings = self.settings(options)
         messages = _messages(prompt, settings["system"], raw)
+        begin = (*(token.id for token in known), *begin)
         system = messages[0]["content"] if messages[0]["role"] == "system" and not raw else ""
 
         from .answer import Ask
@@ -189,7 +193,8 @@ class Phi(Configurable, Settings):
             raw=raw,
             json=settings["format"] == "json",
             structure=structure,
-            begin=tuple(begin),
+            begin=begin,
+            known=tuple(known),
             top_logprobs=top_logprobs or (ALTERNATIVES if settings["format"] == "tokens" else 0),
             exact=settings["exact"],
             continues=continues,

@@ -91,6 +91,20 @@ def test_beginning_with_the_tokens_of_another_reply_goes_on_as_it_did(phi):
     assert begun.text == whole.text
 
 
+@pytest.mark.parametrize(
+    "options", [{"temperature": 1.2}, {"temperature": 0}, {"top_p": 0.3, "min_p": 0.2, "top_k": 3}]
+)
+def test_going_on_from_anywhere_in_another_reply_gives_the_same_reply(phi, options):
+    whole = phi(HAIKU, top_logprobs=3, **options)
+    for known in (1, len(whole.tokens) // 2, len(whole.tokens)):
+        for fresh in (False, True):
+            if fresh:
+                phi.unload()
+            again = phi(HAIKU, top_logprobs=3, known=whole.tokens[:known], **options)
+            assert (again.text, again.tokens, again.finish_reason) == (whole.text, whole.tokens, whole.finish_reason)
+            assert again.params["begin"] == [token.id for token in whole.tokens[:known]]
+
+
 def test_the_likeliest_tokens_come_with_every_token(phi):
     reply = phi(HAIKU, top_logprobs=3, temperature=1)
     for token in reply.tokens:

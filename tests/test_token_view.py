@@ -9,6 +9,7 @@ import pytest
 from IPython.core.error import UsageError
 
 from phi_magic import Phi
+from phi_magic.engine.context import Context
 from phi_magic.reply import Alternative, Token
 from phi_magic.token_view import kind, percent, shade, shown, to_html, to_text
 from phi_magic.widgets.tokens import TokenView
@@ -139,6 +140,18 @@ def reply():
 
 class TestBranching:
     @pytest.fixture
+    def evaluated(self, monkeypatch):
+        """How many tokens each pass through the model was for."""
+        passes, real = [], Context._pass
+
+        def counted(context, tokens, *arguments, **options):
+            passes.append(len(tokens))
+            return real(context, tokens, *arguments, **options)
+
+        monkeypatch.setattr(Context, "_pass", counted)
+        return passes
+
+    @pytest.fixture
     def tokens(self, reply):
         return TokenView(reply)
 
@@ -170,6 +183,33 @@ class TestBranching:
         tokens.branch(0, 4, reply.tokens[4].id)
         tokens.wait()
         assert tokens.replies[1].text == reply.text
+
+    def test_what_the_model_has_read_of_the_answer_is_not_read_again(self, tokens, reply, evaluated):
+        at = len(reply.tokens) - 3
+        Phi(model="demo")(reply.prompt, seed=reply.seed, known=reply.tokens)  # the newest that was asked
+        evaluated.clear()
+        self.branch(tokens, 0, at, 0)
+        branch = tokens.replies[1]
+        assert sum(evaluated) <= 1 + len(branch.tokens) - at  # one more for the logits that the token is taken from
+        assert branch.usage.cached_tokens == reply.usage.prompt_tokens
+
+        again = TokenView(reply)
+        Phi().unload()
+        evaluated.clear()
+        again.branch(0, at, branch.tokens[at].id)
+        again.wait()
+        assert sum(evaluated) > at
+        assert again.replies[1].text == branch.text
+        assert again.replies[1].tokens == branch.tokens  # probabilities too, to the last digit
+
+    def test_a_branch_of_an_answer_that_followed_a_schema_follows_it_too(self):
+        schema = {"type": "object", "properties": {"goals": {"type": "integer"}}, "required": ["goals"]}
+        reply = Phi(model="demo", seed=3, max_tokens=60)("Goals?", top_logprobs=5, schema=schema)
+        tokens = TokenView(reply)
+        tokens.branch(0, 2, reply.tokens[2].id)
+        tokens.wait()
+        assert tokens.replies[1].text == reply.text
+        assert tokens.replies[1].data == reply.data
 
     def test_while_a_branch_is_written_nothing_else_can_be_begun(self, slow_model):
         reply = Phi(model=str(slow_model), n_threads=1, max_tokens=3, seed=1)("Write", top_logprobs=3)

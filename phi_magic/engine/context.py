@@ -41,6 +41,7 @@ class Context:
         self.size = 0
         self.tokens: list[int] = []
         self.reusable = 0
+        self._faithful = 0  # tokens up to where one was guessed in too wide a pass for the bits of single decoding
         self._shelf = Shelf()
 
     def close(self) -> None:
@@ -82,19 +83,34 @@ class Context:
             done += size
         return cached
 
-    def follow(self, prompt: Sequence[int], generated: Sequence[int], *, room: int, stop: Stop) -> None:
+    def follow(
+        self,
+        prompt: Sequence[int],
+        generated: Sequence[int],
+        *,
+        room: int,
+        stop: Stop,
+        exact: bool = True,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> int:
         """Make the memory hold a prompt and tokens decoded after it, as decoding them one by one would.
 
-        What is there of both is kept: going back or on by a few tokens costs a few tokens.
+        What is there of both is kept: going back or on by a few tokens costs a few tokens. Without ``generated`` it is
+        :meth:`prefill`, which the arguments are of too.
+
+        Returns:
+            how many of the prompt's tokens were already there.
         """
         whole = [*prompt, *generated]
-        held = common(self.tokens, whole)
+        held = min(common(self.tokens, whole), self._faithful)
         if generated and self.reusable == len(prompt) <= held and room <= self.size:
             self._cut(min(held, len(whole) - 1))  # logits are there for the last pass alone: decode one at least
+            cached = len(prompt)
         else:
-            self.prefill(prompt, room=room, stop=stop)
+            cached = self.prefill(prompt, room=room, stop=stop, exact=exact, on_progress=on_progress)
         for token in whole[len(self.tokens) :]:
             self.append(token, stop=stop)
+        return cached
 
     def append(self, token: int, *, stop: Stop) -> None:
         """Evaluate one generated token."""
@@ -128,6 +144,7 @@ class Context:
             C.llama_memory_seq_rm(C.llama_get_memory(self._pointer), 0, length, -1)
             del self.tokens[length:]
         self.reusable = min(self.reusable, length)
+        self._faithful = min(self._faithful, length)
 
     def _pass(self, tokens: Sequence[int], stop: Stop, *, rows: bool = False) -> None:
         self._stop = stop
@@ -138,6 +155,8 @@ class Context:
             batch.logits = (ctypes.c_int8 * len(tokens))(*[1] * len(tokens))
         status = C.llama_decode(self._pointer, batch)
         if status == 0:
+            if self._faithful == len(self.tokens) and (not rows or self.plan.decodes_alike(len(tokens))):
+                self._faithful += len(tokens)
             self.tokens += tokens
             return
         # Whole parts of a broken pass may have reached the memory: take them out again.
@@ -172,7 +191,7 @@ class Context:
         if self._pointer:
             C.llama_free(self._pointer)
             self._pointer = None
-        self.size, self.tokens, self.reusable = 0, [], 0
+        self.size, self.tokens, self.reusable, self._faithful = 0, [], 0, 0
 
     def _fetch(self, prompt: Sequence[int]) -> None:
         """Put aside what the prompt would push out, and take down what it begins like, where either is worth it."""
@@ -193,7 +212,7 @@ class Context:
     def _put_back(self, memory: Memory) -> None:
         there = memory.put_back(self._pointer)
         self.tokens = list(memory.tokens) if there else []
-        self.reusable = len(self.tokens)
+        self.reusable = self._faithful = len(self.tokens)
 
 
 def context_params(plan: Plan, aborts: Any) -> Any:

@@ -23,7 +23,7 @@ class Writer:
 
     Args:
         reply: filled in as it goes: text, tokens, counts, timings, and at the end ``finish_reason``.
-        limit: the most tokens; the first ones are ``begin``.
+        limit: the most tokens; the first ones are ``begin``, of which the first may be :meth:`repeat`-ed instead.
         asked: when the question was asked, by ``clock``.
         grammar: what the text is held to.
     """
@@ -54,6 +54,7 @@ class Writer:
         self._asked = asked
         self._clock = clock
         self._first = asked
+        self._repeated = 0
         self.token = -1
         self.finished = False
 
@@ -65,32 +66,46 @@ class Writer:
         draw = self._sampler.draw(logits, forced=forced, top=self._top, allowed=allowed)
         if self._model.ends(draw.token):
             return self._finish("stop")
+        self._time()
+        return self._write(self._recorded(draw))
+
+    def repeat(self, token: Token) -> str:
+        """Write a token with the record that another answer to the same question has of it; no logits are needed.
+
+        The draw for it is passed over, so that what follows is drawn as it would have been after :meth:`step`.
+        """
+        self._sampler.skip(token.id)
+        self._repeated += 1
+        return self._write(token)
+
+    def _write(self, token: Token) -> str:
         if self._grammar:
-            self._grammar.accept(draw.token)
-        self.token = draw.token
-        self._record(draw)
-        piece = self._text.feed(self._model.piece(draw.token))
+            self._grammar.accept(token.id)
+        self.token = token.id
+        self._reply.tokens.append(token)
+        self._reply.usage.completion_tokens += 1
+        piece = self._text.feed(self._model.piece(token.id))
         self._reply.text += piece
         if self._text.stopped or (self._grammar and self._grammar.complete):
             return piece + self._finish("stop")
-        return piece + self._finish("length") if count + 1 == self._limit else piece
+        return piece + self._finish("length") if len(self._reply.tokens) == self._limit else piece
 
     def close(self) -> None:
         """Free the sampler. What waited to be certain is text after all."""
         self._sampler.close()
         self._flush()
 
-    def _record(self, draw: Draw) -> None:
-        timings, tokens, now = self._reply.timings, self._reply.tokens, self._clock()
-        if not tokens:
+    def _time(self) -> None:
+        timings, drawn, now = self._reply.timings, len(self._reply.tokens) - self._repeated, self._clock()
+        if not drawn:
             self._first = now
             timings.first_token = now - self._asked
         elif now > self._first:
-            timings.tokens_per_second = len(tokens) / (now - self._first)
+            timings.tokens_per_second = drawn / (now - self._first)
+
+    def _recorded(self, draw: Draw) -> Token:
         top = tuple(self._alternative(chance) for chance in draw.top)
-        name = self._model.name(draw.token)
-        tokens.append(Token(draw.token, name, draw.logprob, draw.probability, draw.rank, top))
-        self._reply.usage.completion_tokens += 1
+        return Token(draw.token, self._model.name(draw.token), draw.logprob, draw.probability, draw.rank, top)
 
     def _alternative(self, chance: Chance) -> Alternative:
         return Alternative(chance.token, self._model.name(chance.token), chance.logprob, chance.probability)

@@ -18,7 +18,6 @@ from .plan import Plan
 _SPAN = 3  # tokens that must stand before a guess alike
 _FORGETS = 0.9  # how much of the old is kept at each new observation
 _GAIN = 1.1  # what a wider pass must promise
-#: Passes of 2 to 7 tokens have the bits of single ones with flash attention, and only then.
 EXACT_WIDTHS = (3, 6)
 WIDTHS = (3, 7, 15, 31)
 
@@ -27,7 +26,7 @@ def widths(plan: Plan, *, exact: bool) -> tuple[int, ...]:
     """How many tokens may be guessed at once without giving up more than was asked to."""
     if not exact:
         return WIDTHS
-    return EXACT_WIDTHS if plan.flash_attention and plan.n_gpu_layers == 0 else ()
+    return tuple(width for width in EXACT_WIDTHS if plan.decodes_alike(width + 1))
 
 
 class Lookup:

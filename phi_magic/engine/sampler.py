@@ -111,6 +111,15 @@ class Sampler:
         rank = int((logits > logits[token]).sum()) + 1
         return Draw(*chance(token), rank, [chance(int(other)) for other in _likeliest(logits, top)])
 
+    def skip(self, token: int) -> None:
+        """Remember a token as generated, and pass over its draw: llama.cpp's generator draws once, whatever it is given."""
+        self._candidates[0] = (token, 0.0, 0.0)
+        self._array.data = self._candidates.ctypes.data_as(C.llama_token_data_p)
+        self._array.size = 1
+        self._array.selected = -1
+        C.llama_sampler_apply(self.chain, ctypes.byref(self._array))
+        self.accept([token])
+
     def accept(self, tokens: Iterable[int]) -> None:
         """Take tokens for generated ones, oldest first."""
         for token in tokens:

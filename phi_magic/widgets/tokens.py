@@ -46,7 +46,7 @@ class TokenView:
         self.replies: list[Reply] = []
         self._phi = Phi(
             model=reply.model,
-            **{name: reply.params[name] for name in (*ANSWER_TRAITS, "n_ctx") if name in reply.params},
+            **{name: reply.params[name] for name in (*ANSWER_TRAITS, "n_ctx", "exact") if name in reply.params},
         )
         self._worker = Worker(on_error=self._say_failed, on_end=self._ended)
         self.status = ipywidgets.HTML()
@@ -74,15 +74,16 @@ class TokenView:
         origin = self.replies[number]
         if self._worker.busy or not 0 <= at < len(origin.tokens):
             return
-        begin = [*(one.id for one in origin.tokens[:at]), token]
         messages: list[Message] = [*origin.messages, {"role": "user", "content": origin.prompt}]
         try:
             stream = self._phi.stream(
                 messages,
                 raw=bool(origin.params.get("raw")),
-                begin=begin,
+                known=origin.tokens[:at],
+                begin=[token],
                 top_logprobs=max(ALTERNATIVES, len(origin.tokens[at].top)),
                 seed=origin.seed,
+                schema=origin.params.get("schema"),
                 identify=False,
                 on_status=self._say,
             )

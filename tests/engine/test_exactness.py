@@ -114,6 +114,26 @@ def test_logits_are_the_same_bits_after_anything(model, plan, seed):
 
 
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
+@pytest.mark.parametrize("width", [5, 7, 8, 60])
+def test_what_was_guessed_in_one_pass_is_kept_only_where_its_bits_are_those_of_single_passes(model, plan, width):
+    asker = Asker(model, plan, seed=1)
+    context, evaluated = asker.context, []
+    try:
+        guessed = asker.tokens(width)
+        branch = guessed[:-1] + asker.tokens(2)
+        context.prefill(asker.prompt, room=150, stop=Stop())
+        context.extend(guessed, stop=Stop())
+        real = context._pass
+        context._pass = lambda tokens, *rest: evaluated.append(len(tokens)) or real(tokens, *rest)
+        context.follow(asker.prompt, branch, room=150, stop=Stop())
+        kept = width < 8 and plan.flash_attention
+        assert sum(evaluated) == 2 if kept else sum(evaluated) > width
+        assert asker.same([context.logits.copy()], branch, last=True)
+    finally:
+        context.close()
+
+
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
 def test_a_lane_has_the_same_bits_whatever_the_others_hold(model, plan):
     draw = random.Random(0)
 

@@ -9,11 +9,13 @@ BIN := .venv/bin
 LAB := .venv/.installed-lab
 DEVELOP := .venv/.installed-develop
 TRAINING := .venv/.installed-training
+DOCS := .venv/.installed-docs
 
 $(LAB): extras = lab
 $(DEVELOP): extras = test check
 $(TRAINING): extras = training
-$(LAB) $(DEVELOP) $(TRAINING): pyproject.toml tools/environment.py
+$(DOCS): extras = docs
+$(LAB) $(DEVELOP) $(TRAINING) $(DOCS): pyproject.toml tools/environment.py
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || \
 	  { echo "error: $(PYTHON) is not a Python 3.10 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@"$(PYTHON)" tools/environment.py $(extras)
@@ -25,6 +27,7 @@ help:
 	@echo "make lab     JupyterLab on the examples"
 	@echo "make test    every tier of tests: plain, kernel, hub, browser, packaging"
 	@echo "make check   formatter, linter, strict type checker"
+	@echo "make docs    the pages of docs/ and the reference, into build/docs"
 	@echo "make model   train the shipped model again"
 	@echo "make bench   measure speed and memory beside Llama and Candle, for docs/performance.md; an hour"
 	@echo "make candle  build Candle, the reference, and compare its tokens with ours"
@@ -47,6 +50,10 @@ check: $(DEVELOP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+.PHONY: docs
+docs: $(DOCS)
+	$(BIN)/python -m sphinx --builder html --nitpicky --fail-on-warning --keep-going --quiet docs build/docs
 
 .PHONY: training-extra
 training-extra: $(TRAINING)

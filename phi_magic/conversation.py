@@ -56,7 +56,7 @@ class Conversation:
 
     Args:
         name: letters, digits, ``_``, ``-`` and ``.``; two of the same name hold the same turns.
-        ask: asks the model, as :meth:`phi_magic.phi.Phi.stream` does.
+        ask: asks the model, as :meth:`phi_magic.Phi.stream` does.
 
     Raises:
         PhiError: the name cannot be one.
@@ -97,7 +97,7 @@ class Conversation:
         Args:
             cell: the id of the cell that asks; without one the turn is appended.
             run: tells the runs of a cell apart, so that a cell may hold several turns.
-            options: as :meth:`phi_magic.phi.Phi.stream` takes them.
+            options: as :meth:`phi_magic.Phi.stream` takes them.
 
         Raises:
             PhiError: as there; with ``raw`` too, since raw text knows no turns.

@@ -100,7 +100,7 @@ def sweep(
     neither swept nor set is drawn once for all, so that what differs is what is swept.
 
     Args:
-        options: as for :meth:`phi_magic.phi.Phi.stream`.
+        options: as for :meth:`phi_magic.Phi.stream`.
 
     Raises:
         PhiError: a setting that is swept is among the options.

@@ -1,0 +1,54 @@
+"""What Sphinx makes the documentation with: the pages of this folder, the docstrings, and the options and traits."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from docutils.nodes import SkipNode
+from docutils.utils.math.latex2mathml import tex2mathml
+
+import phi_magic
+
+sys.path.insert(0, str(Path(__file__).parent))
+import reference
+
+if TYPE_CHECKING:
+    from docutils.nodes import math
+    from sphinx.application import Sphinx
+
+project = "phi_magic"
+author = copyright = "The phi_magic authors"  # noqa: A001  (the name that Sphinx reads)
+version = release = phi_magic.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+myst_heading_anchors = 3
+html_theme = "furo"
+html_title = project
+html_math_renderer = "mathml"
+
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+python_use_unqualified_type_names = True
+# A reference that leads nowhere fails the build (make docs), but to what is documented elsewhere.
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!phi_magic)\w+"),  # the standard library's and typing's names, as annotations write them
+    ("py:.*", r"(collections|np|numpy|os|pathlib|traitlets|typing)\..*"),
+    ("py:.*", r"phi_magic\.reply\.FinishReason|FinishReason"),  # an alias; its values are shown
+]
+
+
+def setup(app: Sphinx) -> None:
+    app.add_html_math_renderer(
+        "mathml",
+        inline_renderers=(_mathml, lambda self, node: None),
+        block_renderers=(_mathml, lambda self, node: None),
+    )
+    app.connect("source-read", reference.fill_in)
+
+
+def _mathml(translator: Any, node: math) -> None:
+    """A formula as every browser draws it by itself; the usual way loads a program from elsewhere."""
+    translator.body.append(tex2mathml(node.astext(), as_block=node.tagname == "math_block"))
+    raise SkipNode

@@ -1,0 +1,47 @@
+"""Every block of code in docs/: those of notebooks and of Python run, in the order of their page, and none is left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+
+import phi_magic
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+RUN = {"python", "ipython"}
+#: What is no cell: what a program says, what a shell is told, what Sphinx is asked for.
+NOT_RUN = {"text", "console", "{eval-rst}", "{toctree}"}
+_CODE = {"fence", "code_block"}  # what Markdown calls a fenced and an indented block
+
+
+def blocks(page):
+    """Every block of code of a page, with its language: '' where none is named, as of an indented one."""
+    return [token for token in MarkdownIt().parse(page.read_text(encoding="utf-8")) if token.type in _CODE]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
+def test_a_block_says_whether_it_runs(page):
+    assert {block.info.strip() for block in blocks(page)} <= RUN | NOT_RUN
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
+def test_its_cells_run_from_the_top(page, shell, monkeypatch):
+    monkeypatch.setenv("PHI_MAGIC_MODEL", "demo")
+    shell.run_line_magic("load_ext", "phi_magic")
+    for block in blocks(page):
+        if block.info.strip() in RUN:
+            shell.run_cell(block.content).raise_error()
+
+
+def test_there_are_cells_to_run():
+    pages = {page.name for page in PAGES if any(block.info.strip() in RUN for block in blocks(page))}
+    assert {"index.md", "conversations.md", "structure.md", "replay.md", "models.md"} <= pages
+
+
+def test_every_public_name_is_in_the_reference():
+    reference = (DOCS / "reference" / "python.md").read_text(encoding="utf-8")
+    for name in phi_magic.__all__:
+        assert f"phi_magic.{name}" in reference

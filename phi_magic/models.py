@@ -91,7 +91,10 @@ def resolve(name: str, *, download: bool = True, notify: Callable[[str], None] =
         download_file(_hub(), name, repo_id, filename, notify)
         found = _in_cache(name, repo_id, filename)
     if found is None:
-        raise PhiError(f"{name} is not in the cache {show_path(_cache())}; %phi_models pull {name} downloads it")
+        raise PhiError(
+            f"{name} is not in the cache {show_path(_cache())}; to download it: %phi_models pull {name}, "
+            f"or in a terminal: python -m phi_magic -m {name} Hello"
+        )
     return found
 
 

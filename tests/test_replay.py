@@ -194,6 +194,16 @@ class TestTerminal:
         assert main(["replay", str(path)]) == 1
         assert capsys.readouterr().out.endswith("3 answers: 1 the same, 1 different, 1 not run again\n")
 
+    def test_a_missing_model_is_named_with_what_to_do_and_the_others_are_run(self, phi, tmp_path, capsys):
+        record, text = (reply := phi(HAIKU)).record(), reply.text
+        path = saved(tmp_path / "a.ipynb", (record | {"model": "owner/repo/file.gguf"}, text), (record, text))
+        assert main(["replay", str(path)]) == 1
+        told, same, counted = capsys.readouterr().out.splitlines()
+        assert "cannot be run again: owner/repo/file.gguf is not in the cache" in told
+        assert "python -m phi_magic -m owner/repo/file.gguf" in told
+        assert same.endswith("same")
+        assert counted == "2 answers: 1 the same, 1 not run again"
+
     def test_a_missing_notebook_is_a_mistake(self, capsys):
         assert main(["replay", "nope.ipynb"]) == 2
         assert "nope.ipynb: cannot be read: No such file" in capsys.readouterr().err

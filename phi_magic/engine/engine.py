@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import PhiError
-from ..gguf import Header, read_header
+from ..gguf import Header, read_header, show_path
 from ..interrupt import Interrupted, Stop
 from ..memory import Need, available, foretell, refusal
 from .batch import WIDE, Batch
 from .context import SLICE_MAX, Context
+from .lease import Lease, safe_to_map
 from .model import Model
 from .plan import Plan
 from .turn import Turn
 from .width import MOST, Width
+
+_FAREWELL = 2.0  # seconds that Python's end waits for answers to stop
 
 
 class Engine:
@@ -33,6 +38,10 @@ class Engine:
         self._inspected: tuple[tuple[object, ...], Header | None] = ((), None)
         self._idle: threading.Timer | None = None
         self._ahead = Stop()
+        self._using = Stop()  # of whoever has the turn
+        self._ending = False
+        self._lease: Lease | None = None
+        self._mapped = False
         self.header: Header | None = None
         self.model: Model | None = None
         self.context: Context | None = None
@@ -44,21 +53,34 @@ class Engine:
 
         Raises:
             Interrupted: ``stop`` was set while waiting.
-            PhiError: in a forked process, or when this thread has the turn already.
+            PhiError: in a forked process, or when this thread has the turn already; or the turn ended before its time,
+                since another program began to write the model's file.
         """
         if os.getpid() != self._process:
             raise PhiError("a forked process cannot use its parent's model: start it with the 'spawn' method")
         self._ahead.set()
         self._turn.take(stop=stop, on_wait=on_wait)
         try:
+            self._using = stop
+            if self._ending:
+                stop.set()
+            stop.check()
             if self._idle:
                 self._idle.cancel()
-            yield
+            try:
+                yield
+            finally:
+                if keep_alive >= 0 and self.model:
+                    self._idle = threading.Timer(keep_alive, self._expire)
+                    self._idle.daemon = True
+                    self._idle.start()
+        except Interrupted:
+            if self._lease and self._lease.broken:
+                raise PhiError(
+                    f"{self._lease.path.name} is being written by another program: ask again later"
+                ) from None
+            raise
         finally:
-            if keep_alive >= 0 and self.model:
-                self._idle = threading.Timer(keep_alive, self._expire)
-                self._idle.daemon = True
-                self._idle.start()
             self._turn.give()
 
     def inspect(self, path: Path) -> Header:
@@ -67,8 +89,7 @@ class Engine:
         Raises:
             PhiError: the file is no sound GGUF.
         """
-        status = path.stat()
-        stamp = (path.resolve(), status.st_size, status.st_mtime_ns)
+        stamp = _stamp(path)
         known, header = self._inspected
         if header is None or stamp != known:
             header = read_header(path)
@@ -80,24 +101,41 @@ class Engine:
     ) -> None:
         """Load an inspected model, to run after a plan; what was loaded already is used again, anything else is freed first.
 
+        Its file is mapped only where nobody can shorten it meanwhile, whatever the plan says.
+
         Raises:
-            PhiError: the model does not fit the memory, or llama.cpp refuses it.
+            PhiError: the model does not fit the memory, llama.cpp refuses it, or its file changes meanwhile.
             Interrupted: ``stop`` was set.
         """
-        key = (*self._inspected[0], plan)
-        if key == self._key:
+        stamp = self._inspected[0]
+        key = (*stamp, plan)
+        if key == self._key and not (self._lease and self._lease.broken):
             return
         self._free()
         _check(_need(header, plan, 0), 0, header)
-        self.model = Model(
-            header.path,
-            n_gpu_layers=plan.n_gpu_layers,
-            repack=plan.repack,
-            mmap=plan.mmap,
-            stop=stop,
-            on_progress=on_progress,
-        )
-        self.header, self.context, self.width, self._key = header, Context(self.model, plan), Width(), key
+        self._mapped = plan.mmap and self._keeps(header.path)
+        try:
+            self.model = Model(
+                header.path,
+                n_gpu_layers=plan.n_gpu_layers,
+                repack=plan.repack,
+                mmap=self._mapped,
+                stop=stop,
+                on_progress=on_progress,
+            )
+            _check_same(header.path, stamp)
+            self.header, self.context, self.width, self._key = header, Context(self.model, plan), Width(), key
+        except BaseException:
+            self._free()
+            raise
+
+    def _keeps(self, path: Path) -> bool:
+        """Whether a file will stay as long as it is, from now until it is let go of."""
+        try:
+            self._lease = Lease(path, self._let_go)
+        except OSError:
+            return safe_to_map(path)
+        return True
 
     @property
     def loaded(self) -> tuple[Model, Context]:
@@ -115,7 +153,7 @@ class Engine:
         if self.context and self.header and room > self.context.size:
             now = _need(self.header, self.context.plan, self.context.size)
             # Weights in mapped pages still count as free, since the system could drop them; the rest does not.
-            held = now.total - now.weights
+            held = now.total - now.weights * self._mapped
             _check(_need(self.header, self.context.plan, room), held, self.header)
 
     def batch(self, count: int, room: int) -> Batch:
@@ -127,10 +165,11 @@ class Engine:
         """
         model, context = self.loaded
         header = self.inspect(model.path)
+        held = 0 if self._mapped else header.weight_bytes
         lanes = min(MOST, max(WIDE, count))
         while True:
             try:
-                _check(_need(header, context.plan, room, sequences=lanes + 1), 0, header)
+                _check(_need(header, context.plan, room, sequences=lanes + 1), held, header)
                 return Batch(model, context.plan, lanes=lanes, room=room)
             except PhiError:
                 if lanes == WIDE:
@@ -165,6 +204,28 @@ class Engine:
         with self.turn(stop=stop or Stop()):
             self._free()
 
+    def _let_go(self) -> None:
+        """Free the model, whose file somebody is waiting to write."""
+        self._ahead.set()
+        self._using.set()
+        self._turn.take(stop=Stop())
+        try:
+            if self._lease and self._lease.broken:
+                self._free()
+        finally:
+            self._turn.give()
+
+    def _end(self) -> None:
+        """Stop all answers: Python ends, and a thread in llama.cpp would come back to what is no more."""
+        self._ending = True
+        end = time.monotonic() + _FAREWELL
+        while os.getpid() == self._process and time.monotonic() < end and not self._turn.mine:
+            self._ahead.set()
+            self._using.set()
+            if self._turn.try_take():
+                break
+            time.sleep(0.01)
+
     def _expire(self) -> None:
         if self._turn.try_take():
             try:
@@ -177,8 +238,24 @@ class Engine:
             self.context.close()
         if self.model:
             self.model.close()
-        self.context = self.model = self.header = None
+        if self._lease:
+            self._lease.close()
+        self.context = self.model = self.header = self._lease = None
         self._key = ()
+
+
+def _stamp(path: Path) -> tuple[object, ...]:
+    """What tells that a file is another than before."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise PhiError(f"{show_path(path)}: {(error.strerror or str(error)).lower()}") from None
+    return path.resolve(), status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _check_same(path: Path, stamp: tuple[object, ...]) -> None:
+    if _stamp(path) != stamp:
+        raise PhiError(f"{path.name} was changed while it was loaded: ask again")
 
 
 def _need(header: Header, plan: Plan, n_ctx: int, sequences: int = 1) -> Need:
@@ -201,3 +278,4 @@ def _check(need: Need, held: int, header: Header) -> None:
 
 #: A process has one memory, and it is the model that fills it: every ``Phi`` shares this one.
 shared = Engine()
+atexit.register(shared._end)  # noqa: SLF001 (nobody else's to call)

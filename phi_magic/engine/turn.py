@@ -43,6 +43,12 @@ class Turn:
             self._leave(me)
             raise
 
+    @property
+    def mine(self) -> bool:
+        """Whether this thread has the turn."""
+        with self._condition:
+            return bool(self._queue) and self._queue[0] == threading.get_ident()
+
     def give(self) -> None:
         with self._condition:
             self._queue.popleft()

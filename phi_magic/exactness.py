@@ -1,0 +1,118 @@
+"""Does this machine keep the promise of docs/exactness.md? ``python -m phi_magic.exactness [MODEL]`` finds out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .engine.batch import WIDE, Batch
+from .engine.context import SLICE_MAX, SLICE_MIN, Context
+from .engine.model import Model
+from .engine.plan import Plan, choose
+from .errors import PhiError
+from .gguf import read_header
+from .interrupt import Stop
+from .models import resolve
+
+_PROMPT = SLICE_MAX + 2 * SLICE_MIN  # tokens: more than one slice
+_ANSWER = 4  # tokens
+_SLICES = (SLICE_MIN, SLICE_MIN + 1, 3 * SLICE_MIN + 5, 64, 200)
+_WIDTHS = (2 * WIDE, 4 * WIDE)
+
+Logits = NDArray[np.float32]
+
+
+def probe(model: Model, plan: Plan) -> Iterator[tuple[str, bool]]:
+    """What the promise rests on, a line each, and whether it holds here: the same logits to the last bit.
+
+    Args:
+        plan: how the model is run; thread counts and sizes are varied from there.
+    """
+    random = np.random.default_rng(0)
+    prompt, answer = (random.integers(3, model.n_vocab, count).tolist() for count in (_PROMPT, _ANSWER))
+    other = replace(plan, n_threads=1 if plan.n_threads > 1 else 2)
+    usual = _singly(model, plan, prompt, answer)
+
+    def agree(*ways: Callable[[], Sequence[Logits]]) -> bool:
+        return all(np.array_equal(one, two) for way in ways for one, two in zip(usual, way(), strict=True))
+
+    yield (
+        f"a prompt in slices of {SLICE_MIN} to {SLICE_MAX} tokens, however it is cut",
+        agree(*(lambda size=size: _singly(model, plan, prompt, answer, slices=size) for size in _SLICES)),
+    )
+    yield "any number of threads", agree(lambda: _singly(model, other, prompt, answer))
+    yield "any size of the context", agree(lambda: _singly(model, plan, prompt, answer, room=_PROMPT + 1000))
+    alone = _wide(model, plan, prompt, answer, WIDE)
+    yield (
+        f"a sequence in passes of {WIDE} and more, whatever the others are",
+        all(
+            np.array_equal(one, two)
+            for width in _WIDTHS
+            for one, two in zip(alone, _wide(model, plan, prompt, answer, width), strict=True)
+        ),
+    )
+
+
+def _singly(
+    model: Model, plan: Plan, prompt: list[int], answer: list[int], *, slices: int = _PROMPT, room: int = 0
+) -> list[Logits]:
+    """Logits after a prompt, and after each token of an answer; the prompt is read a slice at a time."""
+    stop = Stop()
+    with closing(Context(model, plan)) as context:
+        # A rest that is shorter than a slice may be goes with the slice before it.
+        ends = [*range(slices, len(prompt) - SLICE_MIN + 1, slices), len(prompt)]
+        for end in ends:
+            context.prefill(prompt[:end], room=room or len(prompt) + len(answer), stop=stop)
+        found = [context.logits.copy()]
+        for token in answer:
+            context.append(token, stop=stop)
+            found.append(context.logits.copy())
+    return found
+
+
+def _wide(model: Model, plan: Plan, prompt: list[int], answer: list[int], width: int) -> list[Logits]:
+    """The same of one sequence among so many; the others read other prompts."""
+    stop = Stop()
+    with closing(Batch(model, plan, lanes=width, room=len(prompt) + len(answer))) as batch:
+        lane = width // 2
+        for neighbour in range(width):
+            if neighbour != lane and width > WIDE:
+                batch.prefill(neighbour, prompt[neighbour : neighbour + SLICE_MIN], stop=stop)
+        batch.prefill(lane, prompt, stop=stop)
+        found = [batch.logits(-1).copy()]
+        for token in answer:
+            others = {neighbour: neighbour + 3 for neighbour in range(width)} if width > WIDE else {}
+            batch.decode({**others, lane: token}, stop=stop)
+            found.append(batch.logits(lane).copy())
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m phi_magic.exactness", description=__doc__)
+    parser.add_argument("model", nargs="?", default="demo", help="a model as -m takes it (default %(default)s)")
+    parser.add_argument("--profile", choices=["auto", "speed", "memory"], default="auto")
+    given = parser.parse_args()
+    try:
+        header = read_header(resolve(given.model, download=False).path)
+    except PhiError as error:
+        sys.stderr.write(f"{parser.prog}: {error}\n")
+        return 2
+    plan = choose(header, profile=given.profile)
+    kept = True
+    with closing(Model(header.path, n_gpu_layers=plan.n_gpu_layers, repack=plan.repack, mmap=plan.mmap)) as model:
+        for line, holds in probe(model, plan):
+            sys.stdout.write(f"{'same bits' if holds else 'OTHER BITS'}  {line}\n")
+            sys.stdout.flush()
+            kept &= holds
+    sys.stdout.write("This machine keeps the promise.\n" if kept else "This machine does not keep the promise.\n")
+    return 0 if kept else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -141,7 +141,7 @@ def write(
                 if not writer.finished and (piece := writer.step(context.logits)):
                     yield piece
                 lookup = Lookup([*prompt, *(token.id for token in known)])
-                pace = Pace(widths(context.plan, exact=ask.exact))
+                pace = Pace(widths(context.plan, exact=ask.exact), engine.pass_seconds)
                 while not writer.finished:
                     stop.check()
                     room = len(prompt) + limit - len(context.tokens)

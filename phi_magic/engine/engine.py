@@ -46,6 +46,7 @@ class Engine:
         self.model: Model | None = None
         self.context: Context | None = None
         self.width = Width()
+        self.pass_seconds: dict[int, float] = {}  # of the model's passes over a token and so many guesses
 
     @contextmanager
     def turn(self, *, stop: Stop, keep_alive: float = -1, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
@@ -124,7 +125,8 @@ class Engine:
                 on_progress=on_progress,
             )
             _check_same(header.path, stamp)
-            self.header, self.context, self.width, self._key = header, Context(self.model, plan), Width(), key
+            self.header, self.context, self._key = header, Context(self.model, plan), key
+            self.width, self.pass_seconds = Width(), {}
         except BaseException:
             self._free()
             raise

@@ -16,8 +16,9 @@ from .decode import Writer
 from .plan import Plan
 
 _SPAN = 3  # tokens that must stand before a guess alike
-_FORGETS = 0.9  # how much of the old is kept at each new observation
+_FORGETS = 0.8  # how much of the old is kept at each new observation
 _GAIN = 1.1  # what a wider pass must promise
+_UNTRIED = 4  # tokens that are thought to cost as much again as one alone, in a pass not tried yet
 EXACT_WIDTHS = (3, 6)
 WIDTHS = (3, 7, 15, 31)
 
@@ -53,12 +54,16 @@ class Pace:
 
     Guesses are judged by the tokens that are drawn whether they were evaluated or not, so that a text that begins to
     repeat itself is noticed, and one that does not pays nothing.
+
+    Args:
+        widths: how many tokens may be guessed at once.
+        seconds: what passes took, by guesses; kept up to date, and worth keeping for the model's next answer.
     """
 
-    def __init__(self, widths: Sequence[int]) -> None:
+    def __init__(self, widths: Sequence[int], seconds: dict[int, float] | None = None) -> None:
         self._widths = widths
-        self._right = 0.5
-        self._seconds: dict[int, float] = {}
+        self._seconds = {} if seconds is None else seconds
+        self._right = 0.0
 
     def judge(self, *, right: bool) -> None:
         self._right = _FORGETS * self._right + (1 - _FORGETS) * right
@@ -72,12 +77,11 @@ class Pace:
         alone = self._seconds.get(0)
         if alone is None:
             return 0
+        right = min(self._right, 0.99)
 
         def gain(width: int) -> float:
-            right = min(self._right, 0.99)
             tokens = (1 - right ** (width + 1)) / (1 - right)
-            # A pass never tried is thought to cost as one that reads the weights once; once tried, it is known.
-            return tokens * alone / self._seconds.get(width, alone)
+            return tokens * alone / self._seconds.get(width, alone * (1 + width / _UNTRIED))
 
         best = max(self._widths, key=gain, default=0)
         return best if best and gain(best) >= _GAIN else 0

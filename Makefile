@@ -67,6 +67,7 @@ bench: $(DEVELOP)
 	$(BIN)/python -m benchmarks --write
 	$(BIN)/python -m benchmarks --plans --write --save plans.json
 	$(BIN)/python -m benchmarks.cache_types --write
+	$(BIN)/python -m benchmarks.speculation --write
 
 .PHONY: candle
 candle: $(DEVELOP)

@@ -85,10 +85,19 @@ def test_what_a_quantised_cache_does_is_measured():
     assert all(0 <= float(row.split("|")[3]) < 0.1 for row in rows)
 
 
+def test_what_guessing_ahead_brings_is_measured():
+    command = [sys.executable, "-m", "benchmarks.speculation", "--small", "--threads", "1"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stderr
+    gains = [line for line in done.stdout.splitlines() if line.startswith(("| copies", "| elsewhere"))]
+    assert len(gains) == 4
+    assert all(float(cell.split()[0]) > 0 for row in gains for cell in row.split("|")[3:5])
+
+
 def test_the_document_has_a_place_for_every_table(tmp_path):
     document = tmp_path / "performance.md"
     document.write_text(DOCUMENT.read_text())
-    for kind in ("contenders", "plans", "cache types"):
+    for kind in ("contenders", "plans", "cache types", "speculation"):
         insert(document, kind, f"a table of {kind}")
     insert(document, "plans", "another")
     assert "a table of contenders" in document.read_text()

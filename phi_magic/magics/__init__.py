@@ -56,8 +56,6 @@ def unload(shell: InteractiveShell) -> None:
         magics = manager.registry.pop(kind.__name__)
         for event, listener in _listeners([magics]):
             shell.events.unregister(event, listener)
-        if hasattr(magics, "close"):
-            magics.close()
         for table in ("line", "cell"):
             for name in magics.magics[table]:
                 manager.magics[table].pop(name, None)
@@ -67,6 +65,10 @@ def unload(shell: InteractiveShell) -> None:
     ]
     for name in COMPLETERS:
         shell.strdispatchers["complete_command"].strs.pop(name, None)
+    if "phi_magic.widgets.cells" in sys.modules:  # else nothing was ever shown
+        from ..widgets import cells
+
+        cells.close_all()
     if "phi_magic.engine.engine" in sys.modules:  # else nothing was ever loaded
         from ..engine.engine import shared
 

@@ -1,4 +1,4 @@
-"""``%phi_explore``: an explorer for each cell that asks for one."""
+"""``%phi_explore``: an explorer below the cell that asks for one."""
 
 from __future__ import annotations
 
@@ -16,21 +16,18 @@ from .adapting import one_line
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from ..widgets.explorer import Explorer
-
 _EXPLORING = tuple(option for option in ASKING if option.trait or "--raw" in option.flags)
 
 
 @magics_class
 class ExploreMagics(Magics):
-    """The explorers of one shell; a cell that is run again gives up its old one."""
+    """The magic of one shell, with the ``Phi`` whose settings an explorer's knobs begin with."""
 
     shell: InteractiveShell
 
     def __init__(self, shell: InteractiveShell, phi: Phi) -> None:
         super().__init__(shell)
         self.settings = phi
-        self.explorers: dict[str, Explorer] = {}
 
     @no_var_expand
     @line_magic
@@ -58,15 +55,6 @@ class ExploreMagics(Magics):
             else:
                 raw = options.pop("raw", False)
                 explorer = Explorer(Phi(**self.settings.settings(options)), rest, raw=raw)
-            cell = str(getattr(self.shell, "parent_header", {}).get("metadata", {}).get("cellId", ""))
-            if old := self.explorers.pop(cell, None):
-                old.close()
-            self.explorers[cell] = explorer
             explorer.saved.show()
             if rest:
                 explorer.begin()
-
-    def close(self) -> None:
-        """Take every explorer away."""
-        while self.explorers:
-            self.explorers.popitem()[1].close()

@@ -1,4 +1,4 @@
-"""``%phi_panel``: a panel for each cell that asks for one."""
+"""``%phi_panel``: a panel below the cell that asks for one."""
 
 from __future__ import annotations
 
@@ -13,19 +13,16 @@ from .adapting import one_line
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from ..widgets.panel import Panel
-
 
 @magics_class
 class PanelMagics(Magics):
-    """The panels of one shell; a cell that is run again gives up its old one."""
+    """The magic of one shell, with the ``Phi`` that its panels are linked with."""
 
     shell: InteractiveShell
 
     def __init__(self, shell: InteractiveShell, phi: Phi) -> None:
         super().__init__(shell)
         self.settings = phi
-        self.panels: dict[str, Panel] = {}
 
     @no_var_expand
     @line_magic
@@ -43,14 +40,4 @@ class PanelMagics(Magics):
             from ..prompt import fill
             from ..widgets.panel import Panel
 
-            cell = str(getattr(self.shell, "parent_header", {}).get("metadata", {}).get("cellId", ""))
-            if old := self.panels.pop(cell, None):
-                old.close()
-            panel = Panel(self.settings, line, fill=lambda text: fill(text, self.shell.user_ns))
-            self.panels[cell] = panel
-            panel.saved.show()
-
-    def close(self) -> None:
-        """Take every panel away."""
-        while self.panels:
-            self.panels.popitem()[1].close()
+            Panel(self.settings, line, fill=lambda text: fill(text, self.shell.user_ns)).saved.show()

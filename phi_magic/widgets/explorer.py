@@ -76,7 +76,7 @@ class Explorer:
         self._make(prompt if isinstance(prompt, str) else prompt[-1]["content"])
         self._links = [Link(self.knobs, name, widget) for name, widget in self.sliders.items()]
         self.knobs.observe(lambda _: self.redraw(), list(KNOBS))
-        self.saved = Saved(self.widget, self._state)
+        self.saved = Saved(self.widget, self._state, self.close)
 
     @classmethod
     def of(cls, reply: Reply) -> Explorer:
@@ -149,6 +149,8 @@ class Explorer:
 
     def close(self) -> None:
         """Stop, and take the explorer away; the saved state stays."""
+        if self.widget.comm is None:  # closed before
+            return
         self.end()
         for link in self._links:
             link.close()

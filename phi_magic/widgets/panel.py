@@ -58,7 +58,7 @@ class Panel:
             ],
             layout={"max_width": "64em"},
         )
-        self.saved = Saved(self.widget, self._state)
+        self.saved = Saved(self.widget, self._state, self.close)
         phi.observe(self._keep, list(_TRAITS))
 
     def ask(self) -> None:
@@ -95,6 +95,8 @@ class Panel:
 
     def close(self) -> None:
         """Stop, and take the panel away with every observer it left; the saved state stays."""
+        if self.widget.comm is None:  # closed before
+            return
         self.end()
         self.seed.close()
         for link in self._links:

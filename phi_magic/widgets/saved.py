@@ -11,6 +11,8 @@ from typing import Any
 
 from IPython.display import display, update_display
 
+from . import cells
+
 _VIEW = "application/vnd.jupyter.widget-view+json"
 
 # JupyterLab says "Error displaying widget" where a saved notebook's widget was: the state below says it better.
@@ -27,14 +29,17 @@ class Saved:
     Args:
         widget: any widget of ipywidgets.
         state: makes the state's ``text/html`` and ``text/plain`` when it is called.
+        close: takes the widget away; called when the cell that shows it is run again. It may have been closed before.
     """
 
-    def __init__(self, widget: Any, state: Callable[[], dict[str, str]]) -> None:
+    def __init__(self, widget: Any, state: Callable[[], dict[str, str]], close: Callable[[], None]) -> None:
         self._widget = widget
         self._state = state
+        self._close = close
+        self._name = widget.model_id  # a closed widget has none
         self._handle: str | None = None
         self._metadata: dict[str, Any] = {}
-        widget.add_class(f"phi-live-{widget.model_id}")
+        widget.add_class(f"phi-live-{self._name}")
 
     def show(self) -> None:
         self._show_widget()
@@ -52,11 +57,11 @@ class Saved:
             update_display(self._bundle(), metadata=self._metadata, raw=True, display_id=self._handle)
 
     def _show_widget(self) -> None:
-        view = {"model_id": self._widget.model_id, "version_major": 2, "version_minor": 0}
+        cells.keep(self._close)
+        view = {"model_id": self._name, "version_major": 2, "version_minor": 0}
         display({_VIEW: view}, raw=True)
 
     def _bundle(self) -> dict[str, str]:
-        name = self._widget.model_id
-        bundle = self._state()
+        bundle, name = self._state(), self._name
         html = f'<div class="phi-saved-{name}"><style>{_STYLE.format(id=name)}</style>{bundle["text/html"]}</div>'
         return {**bundle, "text/html": html}

@@ -63,7 +63,7 @@ class TokenView:
             ),
         )
         self._fill(0)
-        self.saved = Saved(self.widget, self._state)
+        self.saved = Saved(self.widget, self._state, self.close)
 
     @property
     def branches(self) -> list[Any]:

@@ -1,0 +1,38 @@
+"""What cells have shown: a cell that is run again gives up the widgets of its earlier run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+#: By cell: which run of it, and what closes each widget that this run has shown.
+_shown: dict[str, tuple[str, list[Callable[[], None]]]] = {}
+
+
+def keep(close: Callable[[], None]) -> None:
+    """Have a widget that the running cell shows closed when that cell is run again, or with :func:`close_all`."""
+    cell, run = _running()
+    if cell in _shown and _shown[cell][0] != run:
+        _close(cell)
+    _shown.setdefault(cell, (run, []))[1].append(close)
+
+
+def close_all() -> None:
+    """Close the widgets of every cell."""
+    for cell in list(_shown):
+        _close(cell)
+
+
+def _close(cell: str) -> None:
+    for close in _shown.pop(cell)[1]:
+        close()
+
+
+def _running() -> tuple[str, str]:
+    """The cell that runs and which run of it this is; where a front end names no cells, each run is one of its own."""
+    from IPython.core.getipython import get_ipython
+
+    shell: Any = get_ipython()
+    message = (shell.get_parent() if hasattr(shell, "get_parent") else None) or {}
+    run = str(message.get("header", {}).get("msg_id", ""))
+    return str(message.get("metadata", {}).get("cellId") or run), run

@@ -7,7 +7,7 @@ import time
 import pytest
 from ipywidgets.widgets.widget import _instances as open_widgets
 
-from phi_magic import Phi
+from phi_magic import Phi, answer
 from phi_magic.engine.engine import shared
 from phi_magic.widgets.panel import Panel
 
@@ -220,6 +220,31 @@ class TestStop:
         assert self.stop(slow) < 0.25
         assert "interrupted" in slow.status.value
         assert slow.cell.value
+
+    def test_while_the_model_is_loaded(self, slow, monkeypatch):
+        slow.phi.unload()
+        seen = []
+
+        def as_slow_as_a_disk(*arguments):
+            return lambda fraction: seen.append(fraction) or time.sleep(0.05)
+
+        monkeypatch.setattr(answer, "_loading", as_slow_as_a_disk)
+        slow.ask()
+        until(lambda: len(seen) > 2)
+        assert self.stop(slow) < 0.25
+        assert max(seen) < 1
+        assert "0 tokens · seed" in slow.status.value
+        assert "interrupted" in slow.status.value
+        assert not slow.generate.disabled
+
+    def test_while_another_answer_is_waited_for(self, slow):
+        other = slow.phi.stream(HAIKU)
+        next(other)
+        slow.ask()
+        until(lambda: "waiting for another answer" in slow.status.value)
+        assert self.stop(slow) < 0.25
+        other.close()
+        assert "interrupted" in slow.status.value
 
     def test_while_the_prompt_is_read(self, slow):
         slow.prompt.value = "the puck glides " * 200

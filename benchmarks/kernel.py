@@ -1,7 +1,7 @@
 """What streaming into a notebook costs: ``%%phi`` in a real kernel, in turn with the bare decode loop in the same one.
 
-Both evaluate the same tokens after the same prompt: the first draws them, makes text of them and redraws the cell, the
-second only evaluates them.
+All evaluate the same tokens after the same prompt: the first draws them, makes text of them and redraws the cell, the
+second tells of five alternatives to each besides, the last only evaluates them.
 """
 
 from __future__ import annotations
@@ -42,17 +42,22 @@ def main() -> None:
         _run(client, f"%config Phi.model = {work.model!r}")
         _run(client, f"%config Phi.n_threads = {work.threads}")
         _run(client, _BARE)
-        streamed, bare = [], []
+        streamed, told, bare = [], [], []
         for _ in range(_ROUNDS):
-            _run(client, f"%%phi --seed 1 -n {work.tokens + 1} -o answer\n{words(max(work.prefill[:1]))}")
-            streamed.append(_run(client, "", "answer.timings.tokens_per_second"))
+            for found, option in ((streamed, ""), (told, "--top-logprobs 5")):
+                _run(client, f"%%phi --seed 1 -n {work.tokens + 1} {option} -o answer\n{words(max(work.prefill[:1]))}")
+                found.append(_run(client, "", "answer.timings.tokens_per_second"))
             bare.append(_run(client, "", "_bare([token.id for token in answer.tokens])"))
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
-    # Each pair ran within the same seconds: the ratio of each, not that of the medians, is least disturbed by others.
-    ratio = median(one / other for one, other in zip(streamed, bare, strict=True))
-    print(json.dumps({"streamed": median(streamed), "bare": median(bare), "ratio": ratio}))
+
+    def ratio(ones: list[float], others: list[float]) -> float:
+        """Each pair ran within the same seconds: its ratio, not that of the medians, is least disturbed by others."""
+        return median(one / other for one, other in zip(ones, others, strict=True))
+
+    figures = {"streamed": median(streamed), "told": median(told), "bare": median(bare)}
+    print(json.dumps(figures | {"ratio": ratio(streamed, bare), "telling": ratio(told, streamed)}))
 
 
 def _run(client: BlockingKernelClient, code: str, expression: str = "None") -> Any:

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.work import QUESTION, Lengths, Work, memory, words
@@ -20,6 +21,7 @@ from phi_magic.interrupt import Stop
 from phi_magic.reply import Message
 
 _ANSWER = 32  # tokens of the first turn's answer
+_PASSES = 9  # of each width
 
 
 def main() -> None:
@@ -101,24 +103,25 @@ def _map(phi: Phi, work: Work) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     tokens = sum(len(reply.tokens) for reply in stream.replies) - before
     room = max(reply.usage.prompt_tokens for reply in stream.replies) + work.tokens + 1
-    widths = [width for width in (8, 16, 32) if WIDE <= width <= work.lanes]
-    return {"map": tokens / seconds, "passes": {width: _passes(width, room, work.tokens) for width in widths}}
+    widths = [width for width in (8, 16, 32, 64) if width <= 2 * work.lanes]
+    return {"map": tokens / seconds, "passes": {width: _passes(width, room) for width in widths}}
 
 
-def _passes(width: int, room: int, count: int) -> float:
+def _passes(width: int, room: int) -> float:
     """Tokens per second of passes over one token of each of ``width`` sequences, with nothing drawn or written."""
     with shared.turn(stop=Stop()):
         model, context = shared.loaded
         batch = Batch(model, context.plan, lanes=width, room=room)
         for lane in range(width):
             batch.prefill(lane, [1] * WIDE, stop=Stop())
-        started = time.perf_counter()
-        for _ in range(count):
+        taken = []
+        for _ in range(_PASSES):
+            started = time.perf_counter()
             batch.decode(dict.fromkeys(range(width), 1), stop=Stop())
             batch.logits(0)
-        seconds = time.perf_counter() - started
+            taken.append(time.perf_counter() - started)
         batch.close()
-    return width * count / seconds
+    return width / median(taken)
 
 
 if __name__ == "__main__":

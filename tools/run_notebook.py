@@ -49,6 +49,8 @@ def main() -> None:
             extra_arguments=["--log-level=ERROR"],
             # Times of execution would change the saved file at every run.
             record_timing=False,
+            # What a widget showed stands beside it as HTML; its state would bring every slider's layout into the file.
+            store_widget_state=False,
             on_cell_execute=show_input,
             on_cell_executed=show_outputs,
         )

@@ -55,6 +55,4 @@ class ExploreMagics(Magics):
             else:
                 raw = options.pop("raw", False)
                 explorer = Explorer(Phi(**self.settings.settings(options)), rest, raw=raw)
-            explorer.saved.show()
-            if rest:
-                explorer.begin()
+            explorer.show()

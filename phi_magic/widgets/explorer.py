@@ -30,6 +30,7 @@ from .worker import Worker
 
 KNOBS = ("temperature", "top_p", "top_k", "min_p", "repeat_penalty", "repeat_last_n")
 _KEPT = 256  # positions whose logits are kept; 128 KB each with a vocabulary of 32,000
+_MOMENT = 2.0  # seconds that a cell waits for the first bars
 _PACE = 0.4  # seconds between two tokens when it plays, so that the eye can follow
 
 
@@ -96,6 +97,16 @@ class Explorer:
         """Where it stands; nothing before the first logits are there."""
         return self._positions.get(tuple(self.path[: self.at]))
 
+    def show(self) -> None:
+        """Show it below the running cell, and begin where there is a prompt.
+
+        The cell waits a moment for the bars: a notebook that runs without a page keeps only what is there by its end.
+        """
+        self.saved.show()
+        if self.prompt.value:
+            self.begin()
+            self.wait(_MOMENT)
+
     def begin(self) -> None:
         """Ask the prompt in the field, from the start."""
         if self._worker.busy:
@@ -143,9 +154,9 @@ class Explorer:
         """Stop playing, or waiting for logits."""
         self._worker.stop()
 
-    def wait(self) -> None:
-        """Until nothing is under way."""
-        self._worker.wait()
+    def wait(self, seconds: float | None = None) -> None:
+        """Until nothing is under way, so long at most."""
+        self._worker.wait(seconds)
 
     def close(self) -> None:
         """Stop, and take the explorer away; the saved state stays."""
@@ -290,6 +301,4 @@ def show(reply: Reply) -> None:
 
     if not hasattr(get_ipython(), "kernel"):
         raise PhiError("explore() needs a notebook; phi_magic.distribution gives the figures anywhere")
-    explorer = Explorer.of(reply)
-    explorer.saved.show()
-    explorer.begin()
+    Explorer.of(reply).show()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -75,6 +75,18 @@ class Running(Iterator[Item]):
                 self.stopping.by_signal = False
                 raise KeyboardInterrupt from None
             raise
+
+    @contextmanager
+    def in_order(self) -> Iterator[None]:
+        """Around a loop over this: it leaves the engine to others however it ends, wherever an interrupt finds it."""
+        with self.stopping.deferring_interrupts(), closing(self):
+            yield
+
+    def run(self) -> None:
+        """Go on to the end."""
+        with self.in_order():
+            for _ in self:
+                pass
 
     def stop(self) -> None:
         """End here, from any thread; ``finish_reason`` becomes ``interrupted``."""

@@ -84,8 +84,7 @@ class Conversation:
     def __call__(self, prompt: str, **options: Any) -> Reply:
         """Ask, and return when the answer is whole; arguments and errors are those of :meth:`stream`."""
         stream = self.stream(prompt, **options)
-        for _ in stream:
-            pass
+        stream.run()
         return stream.reply
 
     def stream(self, prompt: str, *, cell: str | None = None, run: str | None = None, **options: Any) -> Stream:

@@ -53,6 +53,19 @@ class Stop:
             signal.signal(signal.SIGINT, before)
 
     @contextmanager
+    def deferring_interrupts(self) -> Iterator[None]:
+        """Hold Ctrl-C back until what must be done in one piece is done; raises ``KeyboardInterrupt`` then."""
+        try:
+            with self.holding_interrupts():
+                yield
+        except Interrupted:
+            if not self.by_signal:
+                raise
+        if self.by_signal:
+            self.by_signal = False
+            raise KeyboardInterrupt
+
+    @contextmanager
     def letting_interrupts(self) -> Iterator[None]:
         """Within :meth:`holding_interrupts`: let Ctrl-C raise again, for other people's code that knows no flag."""
         if not self._outside or threading.current_thread() is not threading.main_thread():

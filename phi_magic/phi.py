@@ -49,8 +49,7 @@ class Phi(Configurable, Settings):
             KeyboardInterrupt: Ctrl-C; the answer so far is :attr:`last`.
         """
         stream = self.stream(prompt, **options)
-        for _ in stream:
-            pass
+        stream.run()
         return stream.reply
 
     def stream(
@@ -109,7 +108,7 @@ class Phi(Configurable, Settings):
         from tqdm.auto import tqdm
 
         done: set[int] = set()
-        with tqdm(total=len(questions), disable=not progress, unit="answer") as bar:
+        with stream.in_order(), tqdm(total=len(questions), disable=not progress, unit="answer") as bar:
             for index in stream:
                 if index not in done and stream.replies[index].timings.total:
                     done.add(index)
@@ -228,7 +227,9 @@ class Phi(Configurable, Settings):
         from .position import look
 
         ask, reply = self._ask(prompt, raw=raw, begin=generated, identify=False, **options)
-        return look(shared, ask, reply, stop or Stop(), before=before, on_status=on_status)
+        stop = stop or Stop()
+        with stop.deferring_interrupts():
+            return look(shared, ask, reply, stop, before=before, on_status=on_status)
 
     def chat(self, name: str = "default") -> Conversation:
         """The conversation of this name, begun or not, asked with these settings: ``phi.chat("trip")("Hello")``.
@@ -253,25 +254,22 @@ class Phi(Configurable, Settings):
         """
         from .engine.engine import shared
         from .engine.plan import choose
-        from .interrupt import Interrupted, Stop
+        from .interrupt import Stop
         from .models import resolve
 
         settings = self.settings(options)
         stop = Stop()
-        try:
-            with stop.holding_interrupts(), shared.turn(stop=stop, keep_alive=settings["keep_alive"]):
-                with stop.letting_interrupts():
-                    file = resolve(settings["model"])
-                header = shared.inspect(file.path)
-                plan = choose(
-                    header,
-                    profile=settings["profile"],
-                    n_threads=settings["n_threads"],
-                    n_gpu_layers=settings["n_gpu_layers"],
-                )
-                shared.load(header, plan, stop=stop, on_progress=lambda done: on_status(f"loading: {done:.0%}"))
-        except Interrupted:
-            raise KeyboardInterrupt from None
+        with stop.deferring_interrupts(), shared.turn(stop=stop, keep_alive=settings["keep_alive"]):
+            with stop.letting_interrupts():
+                file = resolve(settings["model"])
+            header = shared.inspect(file.path)
+            plan = choose(
+                header,
+                profile=settings["profile"],
+                n_threads=settings["n_threads"],
+                n_gpu_layers=settings["n_gpu_layers"],
+            )
+            shared.load(header, plan, stop=stop, on_progress=lambda done: on_status(f"loading: {done:.0%}"))
 
     def unload(self) -> None:
         """Free the model, once the answer that is being written is whole."""

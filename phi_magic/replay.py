@@ -182,12 +182,10 @@ def _answer(phi: Phi, record: Mapping[str, Any], plan: Plan, on_status: Callable
     prompt: list[Message] = [*record["messages"], {"role": "user", "content": record["prompt"]}]
     if record["engine"].get("pass") == "wide":  # one of many, whose bits are those of wide passes
         together = phi.stream_all([(prompt, options)], on_status=on_status)
-        for _ in together:
-            pass
+        together.run()
         return together.replies[0]
     stream = phi.stream(prompt, on_status=on_status, **options)
-    for _ in stream:
-        pass
+    stream.run()
     return stream.reply
 
 

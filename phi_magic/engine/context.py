@@ -188,10 +188,10 @@ class Context:
             self._put_back(kept)
 
     def _free(self) -> None:
-        if self._pointer:
-            C.llama_free(self._pointer)
-            self._pointer = None
+        pointer, self._pointer = self._pointer, None  # forgotten first: whatever happens, it is not used again
         self.size, self.tokens, self.reusable, self._faithful = 0, [], 0, 0
+        if pointer:
+            C.llama_free(pointer)
 
     def _fetch(self, prompt: Sequence[int]) -> None:
         """Put aside what the prompt would push out, and take down what it begins like, where either is worth it."""
@@ -210,6 +210,7 @@ class Context:
         return Memory.of(self._pointer, self.tokens)
 
     def _put_back(self, memory: Memory) -> None:
+        self.tokens, self.reusable, self._faithful = [], 0, 0
         there = memory.put_back(self._pointer)
         self.tokens = list(memory.tokens) if there else []
         self.reusable = self._faithful = len(self.tokens)

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ..errors import PhiError
@@ -202,8 +202,13 @@ class Engine:
         return reader
 
     def unload(self, stop: Stop | None = None) -> None:
-        """Free the model, once nobody uses it."""
-        with self.turn(stop=stop or Stop()):
+        """Free the model, once nobody uses it.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C; it is freed, or nothing is.
+        """
+        stop = stop or Stop()
+        with stop.deferring_interrupts(), self.turn(stop=stop):
             self._free()
 
     def _let_go(self) -> None:
@@ -236,14 +241,12 @@ class Engine:
                 self._turn.give()
 
     def _free(self) -> None:
-        if self.context:
-            self.context.close()
-        if self.model:
-            self.model.close()
-        if self._lease:
-            self._lease.close()
-        self.context = self.model = self.header = self._lease = None
-        self._key = ()
+        with ExitStack() as stack:  # the last one first, and each whatever becomes of the others
+            for held in (self._lease, self.model, self.context):
+                if held:
+                    stack.callback(held.close)
+            self.context = self.model = self.header = self._lease = None
+            self._key = ()
 
 
 def _stamp(path: Path) -> tuple[object, ...]:

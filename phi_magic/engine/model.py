@@ -72,9 +72,9 @@ class Model:
         self._buffer = ctypes.create_string_buffer(512)
 
     def close(self) -> None:
-        if self.pointer:
-            C.llama_model_free(self.pointer)
-            self.pointer = None
+        pointer, self.pointer = self.pointer, None
+        if pointer:
+            C.llama_model_free(pointer)
 
     def _controls(self) -> dict[str, int]:
         """Every token that means something other than its text: text to id.

@@ -127,8 +127,8 @@ def show(shell: InteractiveShell, stream: Stream, view: View, name: str | None) 
     Raises:
         KeyboardInterrupt: it did; so that the cells in the queue do not run.
     """
-    interrupted = False
-    with stream.stopping.holding_interrupts():  # what there is gets shown and bound, whenever Ctrl-C comes
+    with stream.in_order():  # what there is gets shown and bound, whenever Ctrl-C comes
+        interrupted = False
         try:
             for piece in stream:
                 view.grow(stream.reply, piece)
@@ -137,8 +137,8 @@ def show(shell: InteractiveShell, stream: Stream, view: View, name: str | None) 
         if name:
             shell.user_ns[name] = stream.reply
         view.finish(stream.reply)
-    if interrupted or stream.stopping.by_signal:
-        raise KeyboardInterrupt
+        if interrupted:
+            raise KeyboardInterrupt
 
 
 def complete(shell: InteractiveShell, event: Any) -> list[str]:

@@ -71,8 +71,8 @@ class SweepMagics(Magics):
                 board.draw(lambda: table(grid, stream.replies, status).bundle())
 
         stream = sweep(self.settings, prompt, grid, on_status=draw, **options)
-        interrupted = False
-        with stream.stopping.holding_interrupts():  # what there is gets shown and bound, whenever Ctrl-C comes
+        with stream.in_order():  # what there is gets shown and bound, whenever Ctrl-C comes
+            interrupted = False
             try:
                 for _ in stream:
                     draw()
@@ -83,8 +83,8 @@ class SweepMagics(Magics):
             if not quiet:
                 data = table(grid, stream.replies, "interrupted" * interrupted).bundle()
                 board.finish(data, {"phi_magic": record(stream.replies)})
-        if interrupted or stream.stopping.by_signal:
-            raise KeyboardInterrupt  # so that the cells in the queue do not run
+            if interrupted:
+                raise KeyboardInterrupt  # so that the cells in the queue do not run
 
 
 def _split(line: str) -> tuple[list[str], list[str]]:

@@ -145,13 +145,14 @@ class Panel:
 
     def _write(self, stream: Stream, body: str) -> None:
         reply, pace = stream.reply, Pace(self.phi.refresh_interval)
-        for _ in stream:
-            if pace.due:
-                with pace.drawing():
-                    self.answer.value = _answer(reply.text)
-                    self._say(
-                        f"{reply.usage.completion_tokens} tokens · {reply.timings.tokens_per_second:.3g} tokens/s"
-                    )
+        with stream.in_order():
+            for _ in stream:
+                if pace.due:
+                    with pace.drawing():
+                        self.answer.value = _answer(reply.text)
+                        self._say(
+                            f"{reply.usage.completion_tokens} tokens · {reply.timings.tokens_per_second:.3g} tokens/s"
+                        )
         self.answer.value = _answer(reply.text)
         self._say(reply.stats())
         self.seed.show(reply.seed)

@@ -117,10 +117,11 @@ class TokenView:
 
     def _write(self, stream: Stream) -> None:
         number, pace = len(self.replies) - 1, Pace(self._phi.refresh_interval)
-        for _ in stream:
-            if pace.due:
-                with pace.drawing():
-                    self._fill(number, whole=False)
+        with stream.in_order():
+            for _ in stream:
+                if pace.due:
+                    with pace.drawing():
+                        self._fill(number, whole=False)
         self._fill(number)
         self._say(stream.reply.stats())
 

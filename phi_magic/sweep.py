@@ -175,11 +175,8 @@ def _crossed(grid: Grid, down: str, across: str, texts: Sequence[str], caption: 
         (combination[down], combination[across]): text
         for combination, text in zip(grid.combinations, texts, strict=True)
     }
-    rows = [
-        [f"{down} {_number(value)}", *(places[value, other] for other in grid.axes[across])]
-        for value in grid.axes[down]
-    ]
-    return Table(["", *(f"{across} {_number(value)}" for value in grid.axes[across])], rows, caption)
+    rows = [[_number(value), *(places[value, other] for other in grid.axes[across])] for value in grid.axes[down]]
+    return Table([down, *(f"{across} {_number(value)}" for value in grid.axes[across])], rows, caption)
 
 
 def _shown(reply: Reply) -> str:

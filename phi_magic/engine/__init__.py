@@ -4,4 +4,4 @@ from ..interrupt import Stop
 
 # Where Ctrl-C breaks its import off, numpy cannot be imported again in that process: a kernel would need a restart.
 with Stop().deferring_interrupts():
-    import numpy as _  # noqa: F401
+    import numpy as np  # noqa: F401

@@ -21,6 +21,7 @@ from typing import Any
 from .download import SHA256, disk_advice, download_file, sha256_of
 from .errors import PhiError
 from .gguf_header import show_path
+from .interrupt import Stop
 
 DEFAULT = "phi-3-mini-4k"
 HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)/(?P<file>[^\\]+\.gguf)", re.IGNORECASE)
@@ -236,10 +237,11 @@ def _hub() -> Any:
                 del os.environ["HF_HUB_DISABLE_TELEMETRY"]
             else:
                 os.environ["HF_HUB_DISABLE_TELEMETRY"] = before
-    import huggingface_hub
-    import huggingface_hub.errors
-    import huggingface_hub.file_download
-    import huggingface_hub.utils
+    with Stop().deferring_interrupts():  # an import that Ctrl-C breaks off may not be possible again
+        import huggingface_hub
+        import huggingface_hub.errors
+        import huggingface_hub.file_download
+        import huggingface_hub.utils
 
     return huggingface_hub
 

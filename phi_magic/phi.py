@@ -105,14 +105,15 @@ class Phi(Configurable, Settings):
         stream = self.stream_all(questions)
         if not questions:
             return []
-        from tqdm.auto import tqdm
-
         done: set[int] = set()
-        with stream.in_order(), tqdm(total=len(questions), disable=not progress, unit="answer") as bar:
-            for index in stream:
-                if index not in done and stream.replies[index].timings.total:
-                    done.add(index)
-                    bar.update()
+        with stream.in_order():
+            from tqdm.auto import tqdm
+
+            with tqdm(total=len(questions), disable=not progress, unit="answer") as bar:
+                for index in stream:
+                    if index not in done and stream.replies[index].timings.total:
+                        done.add(index)
+                        bar.update()
         return stream.replies
 
     def stream_all(

@@ -2,6 +2,7 @@
 
 from ..interrupt import Stop
 
-# Where Ctrl-C breaks its import off, numpy cannot be imported again in that process: a kernel would need a restart.
+# In one piece: where Ctrl-C breaks the import of a package off, Python may be unable to import it again. Of numpy that is
+# certain, and a kernel would need a restart.
 with Stop().deferring_interrupts():
-    import numpy as np  # noqa: F401
+    from . import engine  # noqa: F401

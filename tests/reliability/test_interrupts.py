@@ -1,0 +1,182 @@
+"""Ctrl-C at random moments: what there was stays, it ends soon, and the next answer is that of a fresh process."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.hub.server import Hub
+from tests.reliability.models import DEMO
+
+LINE = "Interrupts at random moments of "
+SOON, SOON_WHILE_LOADING = 0.25, 1.0  # seconds
+
+# Sends SIGINT to its own main thread after a while, and every third time a second one within 10 milliseconds.
+SHOOT = """
+import json, random, signal, sys, threading, time
+from pathlib import Path
+outcome, count, seed, *rest = sys.argv[1:]
+numbers = random.Random(int(seed))
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Shot:
+    def __init__(self, longest, twice):
+        self.ended, self.at, self.longest, self.twice = False, None, longest, twice
+    def __enter__(self):
+        self.thread = threading.Thread(target=self.fire)
+        self.thread.start()
+    def fire(self):
+        time.sleep(numbers.random() * self.longest)
+        if not self.ended:
+            self.at = time.perf_counter()
+            signal.raise_signal(signal.SIGINT)
+        if self.twice and not self.ended:
+            time.sleep(numbers.random() * 0.01)
+            if not self.ended:
+                signal.raise_signal(signal.SIGINT)
+    def __exit__(self, *_):
+        self.ended, self.late = True, time.perf_counter() - (self.at or time.perf_counter())
+"""
+
+WORK = """
+from IPython.core.displaypub import CapturingDisplayPublisher
+from IPython.core.interactiveshell import InteractiveShell
+from phi_magic import Phi
+from phi_magic.sweep import parse, sweep
+[model] = rest
+ICE = "Write a haiku about ice hockey"
+ENTRY = {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "array", "items": {"type": "integer"}}},
+         "required": ["a", "b"]}
+phi = Phi(model=model, n_threads=1, max_tokens=200, temperature=1.2, profile="speed")
+shell = InteractiveShell.instance(display_pub_class=CapturingDisplayPublisher)
+shell.kernel = None  # what a notebook's shell has
+shell.run_line_magic("load_ext", "phi_magic")
+shell.run_line_magic("config", f"Phi.model = {model!r}")
+shell.run_line_magic("config", "Phi.refresh_interval = 0.001")
+kept = None
+def load():
+    phi.unload()
+    phi.load()
+def cell():
+    shell.user_ns.pop("reply", None)
+    shell.display_pub.outputs.clear()
+    try:
+        shell.run_cell_magic("phi", "--out reply --temperature 1.2 --repeat-penalty 1", ICE)
+    except KeyboardInterrupt:
+        if "reply" in shell.user_ns:
+            assert any("phi_magic" in output["metadata"] for output in shell.display_pub.outputs[-2:])
+        raise
+WORKS = {
+    "load": (0.05, load),
+    "prefill": (0.1, lambda: phi("word " * numbers.randrange(50, 400) + str(numbers.random()), max_tokens=2)),
+    "decode": (0.05, lambda: phi(ICE)),
+    "redraw": (0.2, cell),
+    "conversation": (0.1, lambda: [phi.chat("c").reset(), phi.chat("c")(ICE), phi.chat("c")("And snow")]),
+    "map": (0.2, lambda: phi.map([f"Write a haiku about {n}" for n in range(12)], progress=False, max_tokens=60)),
+    "sweep": (0.2, lambda: sweep(phi, ICE, parse(["temperature=0.5,1,2", "seed=1:4"]), max_tokens=60).run()),
+    "grammar": (0.1, lambda: phi(ICE, schema=ENTRY, max_tokens=60)),
+    "looking": (0.02, lambda: [phi.look(ICE, tuple(range(300, 300 + n))) for n in range(4)]),
+}
+def answer():
+    return phi(ICE, temperature=0, max_tokens=20).text
+fresh = answer()
+cell()  # what draws is imported
+seen = {name: {"hit": 0, "late": 0.0} for name in WORKS}
+for number in range(int(count)):
+    name = list(WORKS)[number % len(WORKS)]
+    longest, work = WORKS[name]
+    phi.last = None
+    shot = Shot(longest, number % 3 == 0)
+    try:
+        with shot:
+            work()
+    except KeyboardInterrupt as error:
+        kept = error  # as IPython keeps the last one, and with it every frame
+        seen[name]["hit"] += 1
+    shot.thread.join()
+    seen[name]["late"] = max(seen[name]["late"], shot.late)
+    if phi.last is not None and phi.last.finish_reason == "interrupted":
+        assert phi.last.text or not phi.last.tokens or name == "grammar", phi.last
+    assert answer() == fresh, (number, name)
+Path(outcome).write_text(json.dumps(seen))
+"""
+
+IMPORT = """
+[model] = rest
+shot = Shot(0.8, int(count) % 2)
+def answer():
+    from phi_magic import Phi
+    return Phi(model=model, n_threads=1, temperature=0)("Write a haiku about ice hockey", max_tokens=5).text
+hit = False
+try:
+    with shot:
+        answer()
+except KeyboardInterrupt:
+    hit = True
+shot.thread.join()
+Path(outcome).write_text(json.dumps({"hit": hit, "late": shot.late, "text": answer()}))
+"""
+
+PULL = """
+import os
+model, longest = rest
+shot = Shot(float(longest), int(count) % 2)
+from phi_magic.models import resolve
+hit = False
+try:
+    with shot:
+        resolve(model, notify=lambda _: None)
+except KeyboardInterrupt:
+    hit = True
+shot.thread.join()
+path = resolve(model, notify=lambda _: None).path
+Path(outcome).write_text(json.dumps({"hit": hit, "late": shot.late, "size": path.stat().st_size}))
+"""
+
+
+@pytest.mark.parametrize("count", [36, pytest.param(450, marks=pytest.mark.torture)])
+def test_whatever_is_interrupted_the_next_answer_is_that_of_a_fresh_process(child, figure, count):
+    seen = child(WORK, count, 1, DEMO, before=SHOOT)
+    for name, what in seen.items():
+        assert what["late"] < (SOON_WHILE_LOADING if name == "load" else SOON), seen
+    hit = sum(what["hit"] for what in seen.values())
+    assert hit > count / 3
+    latest = max(what["late"] for name, what in seen.items() if name != "load")
+    figure(
+        LINE + ", ".join(seen),
+        f"{count}, {hit} in time to end something: every next greedy answer as before; at most {latest:.3f} s, "
+        f"{seen['load']['late']:.3f} s while loading",
+    )
+
+
+@pytest.mark.parametrize("count", [3, pytest.param(40, marks=pytest.mark.torture)])
+def test_an_interrupted_import_can_be_made_again(child, figure, count):
+    seen = [child(IMPORT, number, number, DEMO, before=SHOOT) for number in range(count)]
+    assert len({one["text"] for one in seen}) == 1
+    latest = max(one["late"] for one in seen)
+    assert latest < SOON_WHILE_LOADING
+    hit = sum(one["hit"] for one in seen)
+    figure(
+        LINE + "the imports of a first question",
+        f"{count}, {hit} in time: the next question is answered; {latest:.3f} s",
+    )
+
+
+@pytest.mark.hub
+@pytest.mark.parametrize("count", [2, pytest.param(20, marks=pytest.mark.torture)])
+def test_an_interrupted_download_goes_on(child, figure, tmp_path, monkeypatch, count):
+    content = tmp_path / "content.gguf"
+    content.write_bytes(b"GGUF" + random.Random(1).randbytes(30_000_000))
+    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    seen = []
+    with Hub() as hub:
+        hub.add("owner/repo", "model.gguf", content)
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        for number in range(count):
+            monkeypatch.setenv("HF_HOME", str(tmp_path / f"cache{number}"))
+            seen.append(child(PULL, number, number, "owner/repo/model.gguf", 1.0, before=SHOOT))
+    assert {one["size"] for one in seen} == {content.stat().st_size}
+    latest = max(one["late"] for one in seen)
+    assert latest < SOON_WHILE_LOADING
+    hit = sum(one["hit"] for one in seen)
+    figure(LINE + "a download", f"{count}, {hit} in time: the next pull goes on and ends; {latest:.3f} s")

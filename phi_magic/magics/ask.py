@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any
 
-from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
+from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_local_scope, no_var_expand
 
 from ..conversation import names
 from ..display import CellView, QuietView, TerminalView, View
@@ -38,9 +39,10 @@ class AskMagics(Magics):
         self.settings = phi
 
     @no_var_expand  # single braces and dollars are plain text
+    @needs_local_scope  # a line in a function sees the function's variables
     @line_cell_magic
     @magic_arguments(*ASKING, *CELL)
-    def phi(self, line: str, cell: str | None = None) -> None:
+    def phi(self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None) -> None:
         """Ask the model; its answer streams into the output.
 
         %phi [options] prompt        one line
@@ -57,13 +59,14 @@ class AskMagics(Magics):
             name = variable(arguments.out)
             options = overrides(arguments)
             body = cell if cell is not None else rest
+            variables = {**self.shell.user_ns, **(local_ns or {})}
             if not arguments.no_vars:
                 from ..prompt import fill
 
-                body = fill(body, self.shell.user_ns)
+                body = fill(body, variables)
             form = options.get("format", self.settings.format)
             if arguments.schema:
-                options["schema"] = structure = schema_of(self.shell, arguments.schema)
+                options["schema"] = structure = schema_of(variables, arguments.schema)
                 form = options.get("format", "json")
             view = view_for(self.shell, self.settings, arguments, form)
             stream = self._stream(body.strip("\n") if not arguments.raw else body, options, arguments.chat, view)
@@ -84,7 +87,7 @@ class AskMagics(Magics):
         return stream
 
 
-def schema_of(shell: InteractiveShell, name: str) -> Structure:
+def schema_of(variables: Mapping[str, Any], name: str) -> Structure:
     """What ``--schema`` names: a variable, or the path of a JSON file.
 
     Raises:
@@ -92,10 +95,10 @@ def schema_of(shell: InteractiveShell, name: str) -> Structure:
     """
     from ..structure import read
 
-    if name in shell.user_ns:
-        return read(shell.user_ns[name])
+    if name in variables:
+        return read(variables[name])
     if name.isidentifier():
-        raise PhiError(unknown(name, [name for name in shell.user_ns if not name.startswith("_")], "variable"))
+        raise PhiError(unknown(name, [name for name in variables if not name.startswith("_")], "variable"))
     return read(name)
 
 

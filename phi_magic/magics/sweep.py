@@ -58,7 +58,7 @@ class SweepMagics(Magics):
             prompt = cell if arguments.raw else cell.strip("\n")
             options = overrides(arguments)
             if arguments.schema:
-                options["schema"] = schema_of(self.shell, arguments.schema)
+                options["schema"] = schema_of(self.shell.user_ns, arguments.schema)
             self._show(prompt, grid, options, name, quiet=arguments.quiet)
 
     def _show(self, prompt: str, grid: Any, options: dict[str, Any], name: str | None, *, quiet: bool) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..conversation import forget
 from ..phi import Phi
 from . import ask, chat, explore, fix, models, panel, replay, sweep
+from .completing import Completer, completer
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -26,14 +27,15 @@ MAGICS: tuple[Any, ...] = (
 )
 
 #: What Tab offers after a magic's name.
-COMPLETERS: dict[str, Callable[[InteractiveShell, Any], list[str]]] = {
-    "%phi": ask.complete,
-    "%%phi": ask.complete,
+COMPLETERS: dict[str, Completer] = {
+    "%phi": completer(ask.OPTIONS),
+    "%%phi": completer(ask.OPTIONS),
     "%phi_chat": chat.complete,
-    "%phi_fix": fix.complete,
+    "%phi_explore": completer(explore.OPTIONS, replay.variables),
+    "%phi_fix": completer(fix.OPTIONS),
     "%phi_models": models.complete,
     "%phi_replay": replay.complete,
-    "%%phi_sweep": sweep.complete,
+    "%%phi_sweep": completer(sweep.OPTIONS, sweep.axes),
 }
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_local_scope, no_var_expand
 
-from ..conversation import names
 from ..display import CellView, QuietView, TerminalView, View
 from ..errors import PhiError
-from ..formats import FORMS, next_cell, remark
+from ..formats import next_cell, remark
 from ..options import ASKING, CELL, overrides, split, unknown, variable
 from ..phi import Phi
 from .adapting import arguments as magic_arguments
@@ -28,6 +26,9 @@ if TYPE_CHECKING:
     from ..structure import Structure
 
 
+OPTIONS = (*ASKING, *CELL)
+
+
 @magics_class
 class AskMagics(Magics):
     """The magic of one shell, with the ``Phi`` whose traits it uses."""
@@ -41,7 +42,7 @@ class AskMagics(Magics):
     @no_var_expand  # single braces and dollars are plain text
     @needs_local_scope  # a line in a function sees the function's variables
     @line_cell_magic
-    @magic_arguments(*ASKING, *CELL)
+    @magic_arguments(*OPTIONS)
     def phi(self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None) -> None:
         """Ask the model; its answer streams into the output.
 
@@ -52,7 +53,7 @@ class AskMagics(Magics):
         alone; %config Phi.temperature = 0.2 sets it for those that follow, and %config Phi shows all settings.
         """
         with one_line():
-            words, rest = split(line, (*ASKING, *CELL), prompt=cell is None)
+            words, rest = split(line, OPTIONS, prompt=cell is None)
             if cell is not None and rest:
                 raise PhiError(f"{rest!r} stands beside the options: the prompt goes below the first line")
             arguments = AskMagics.phi.parser.parse_args(words)  # type: ignore[union-attr]
@@ -102,18 +103,6 @@ def schema_of(variables: Mapping[str, Any], name: str) -> Structure:
     return read(name)
 
 
-def schemas(shell: InteractiveShell) -> list[str]:
-    """The names of variables that ``--schema`` may take."""
-
-    def fits(value: object) -> bool:
-        named = isinstance(value, type) and (hasattr(value, "model_json_schema") or is_dataclass(value))
-        return named or (
-            isinstance(value, dict) and bool(value.keys() & {"type", "properties", "anyOf", "enum", "$ref"})
-        )
-
-    return [name for name, value in shell.user_ns.items() if not name.startswith("_") and fits(value)]
-
-
 def view_for(shell: InteractiveShell, phi: Phi, arguments: argparse.Namespace, form: str) -> View:
     """Where an answer is shown: in a cell, in a terminal, or nowhere."""
     if arguments.quiet:
@@ -142,21 +131,3 @@ def show(shell: InteractiveShell, stream: Stream, view: View, name: str | None) 
         view.finish(stream.reply)
         if interrupted:
             raise KeyboardInterrupt
-
-
-def complete(shell: InteractiveShell, event: Any) -> list[str]:
-    """Options for Tab on the first line of ``%phi`` and ``%%phi``, and the values of those that have a few."""
-    before = event.text_until_cursor.split()
-    previous = before[-2] if event.symbol and len(before) > 1 else before[-1]
-    if previous in ("-m", "--model"):
-        from ..models import KNOWN
-
-        return [name for name in KNOWN if name.startswith(event.symbol)]
-    if previous in ("-f", "--format"):
-        return [form for form in FORMS if form.startswith(event.symbol)]
-    if previous in ("-c", "--chat") and not event.symbol.startswith("-"):
-        return [name for name in names() if name.startswith(event.symbol)]
-    if previous == "--schema":
-        return [name for name in schemas(shell) if name.startswith(event.symbol)]
-    flags = [flag for option in (*ASKING, *CELL) for flag in option.flags]
-    return [flag for flag in flags if event.symbol.startswith("-") and flag.startswith(event.symbol)]

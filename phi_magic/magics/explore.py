@@ -16,7 +16,7 @@ from .adapting import one_line
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-_EXPLORING = tuple(option for option in ASKING if option.trait or "--raw" in option.flags)
+OPTIONS = tuple(option for option in ASKING if option.trait or "--raw" in option.flags)
 
 
 @magics_class
@@ -31,7 +31,7 @@ class ExploreMagics(Magics):
 
     @no_var_expand
     @line_magic
-    @magic_arguments(*_EXPLORING)
+    @magic_arguments(*OPTIONS)
     def phi_explore(self, line: str) -> None:
         """Show, step by step, what each knob does to the next token of an answer.
 
@@ -41,7 +41,7 @@ class ExploreMagics(Magics):
         The knobs are the explorer's own: they change no setting.
         """
         with one_line():
-            words, rest = split(line, _EXPLORING)
+            words, rest = split(line, OPTIONS)
             options = overrides(ExploreMagics.phi_explore.parser.parse_args(words))  # type: ignore[union-attr]
             if not hasattr(self.shell, "kernel"):
                 raise PhiError("%phi_explore needs a notebook; phi_magic.distribution gives the figures anywhere")

@@ -101,9 +101,3 @@ class FixMagics(Magics):
             self.shell.set_next_input(code)
         else:
             view.note("the answer has no Python block: no cell is proposed")
-
-
-def complete(shell: InteractiveShell, event: Any) -> list[str]:
-    """Options for Tab after ``%phi_fix``."""
-    flags = [flag for option in OPTIONS for flag in option.flags]
-    return [flag for flag in flags if event.symbol.startswith("-") and flag.startswith(event.symbol)]

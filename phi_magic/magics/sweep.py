@@ -16,7 +16,7 @@ from .board import Board
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-_OPTIONS = (
+OPTIONS = (
     *(option for option in ASKING if "--no-stream" not in option.flags),
     *(option for option in CELL if option.flags[-1] in ("--out", "--no-vars")),
     Option(("--max",), {"dest": "most", "metavar": "N", "type": int, "help": "The most answers. Default: 256."}),
@@ -35,7 +35,7 @@ class SweepMagics(Magics):
 
     @no_var_expand
     @cell_magic
-    @magic_arguments(*_OPTIONS)
+    @magic_arguments(*OPTIONS)
     def phi_sweep(self, line: str, cell: str) -> None:
         """Answer a prompt with every combination of some settings, and show the answers as a table.
 
@@ -89,20 +89,18 @@ class SweepMagics(Magics):
 
 def _split(line: str) -> tuple[list[str], list[str]]:
     """Options and axes, in whatever order they stand."""
-    options, rest = split(line, _OPTIONS)
+    options, rest = split(line, OPTIONS)
     axes = []
     while rest:
         axis, _, after = rest.partition(" ")
         axes.append(axis)
-        more, rest = split(after, _OPTIONS)
+        more, rest = split(after, OPTIONS)
         options += more
     return options, axes
 
 
-def complete(shell: InteractiveShell, event: Any) -> list[str]:
-    """For Tab: the settings that can be swept, and options."""
+def axes(shell: InteractiveShell) -> list[str]:
+    """The settings that can be swept, as they stand before their values."""
     from ..sweep import SWEPT
 
-    flags = [flag for option in _OPTIONS for flag in option.flags]
-    words = flags if event.symbol.startswith("-") else [f"{name}=" for name in SWEPT]
-    return [word for word in words if word.startswith(event.symbol)]
+    return [f"{name}=" for name in SWEPT]

@@ -10,6 +10,7 @@ from IPython.core.completer import provisionalcompleter
 from IPython.core.error import UsageError
 
 from phi_magic import Phi
+from phi_magic.answer import Stream
 from phi_magic.conversation import Conversation, forget, names
 from phi_magic.errors import PhiError
 from phi_magic.interrupt import Stop
@@ -34,23 +35,18 @@ class Model:
         self.sent.append(messages)
         reply = Reply(messages[-1]["content"], "demo", {"system": system or "", **options}, 1)
         reply.messages = messages[:-1]
-        return Answer(reply, self.queue.pop(0) if self.queue else f"answer {len(self.sent)}", finish)
+        text = self.queue.pop(0) if self.queue else f"answer {len(self.sent)}"
+        return Stream(reply, written(reply, text if isinstance(text, list) else [text], finish), Stop())
 
 
-class Answer:
-    def __init__(self, reply, text, finish):
-        self.reply = reply
-        self.stopping = Stop()
-        self._pieces = iter(text if isinstance(text, list) else [text])
-        self._finish = finish
-
-    def __iter__(self):
-        for piece in self._pieces:
-            if isinstance(piece, BaseException):
-                raise piece
-            self.reply.text += piece
-            yield piece
-        self.reply.finish_reason = self._finish
+def written(reply, pieces, finish):
+    """The steps of an answer; an exception among its pieces is what happens there."""
+    for piece in pieces:
+        if isinstance(piece, BaseException):
+            raise piece
+        reply.text += piece
+        yield piece
+    reply.finish_reason = finish
 
 
 @pytest.fixture

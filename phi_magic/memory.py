@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from .gguf_header import TENSOR_TYPES, Header, show_path, show_size
 
+THREADS = 100_000_000  # bytes of address space for the stacks and heaps of a few more threads
 CELLS = 256  # llama.cpp rounds the cells of a sequence up to a multiple of it
 # What llama.cpp copies into an order that suits the processor (ggml-cpu/repack.cpp), if the rows come in eights
 REPACKED_X86 = {"Q4_0", "Q4_K", "IQ4_NL", "MXFP4", "Q2_K"}  # AVX2; Q2_K only with AVX-512
@@ -34,6 +35,7 @@ class Budget:
     bytes: int
     source: str
     whole: int = field(default=sys.maxsize, compare=False)  #: what it would be if nothing had been used yet
+    counts_files: bool = field(default=False, compare=False)  #: whether the pages of mapped files are used bytes here
 
 
 @dataclass(frozen=True)
@@ -210,8 +212,9 @@ def _rlimits(root: Path) -> Iterator[Budget]:
     for number, used, name in limits:
         limit, _ = resource.getrlimit(number)
         if limit != resource.RLIM_INFINITY:
-            left = limit - status.get(used, 0) * 1024
-            yield Budget(left, f"what `{name}` of {show_size(limit)} leaves", limit)
+            space = number == resource.RLIMIT_AS
+            left = limit - status.get(used, 0) * 1024 - THREADS * space
+            yield Budget(left, f"what `{name}` of {show_size(limit)} leaves", limit, counts_files=space)
 
 
 def _machine(root: Path) -> Iterator[Budget]:

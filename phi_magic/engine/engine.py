@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ..errors import PhiError
@@ -19,6 +19,7 @@ from .context import SLICE_MAX, Context
 from .lease import Lease, safe_to_map
 from .model import Model
 from .plan import Plan
+from .threads import check_threads
 from .turn import Turn
 from .width import MOST, Width
 
@@ -74,7 +75,8 @@ class Engine:
                 if keep_alive >= 0 and self.model:
                     self._idle = threading.Timer(keep_alive, self._expire)
                     self._idle.daemon = True
-                    self._idle.start()
+                    with suppress(RuntimeError):  # no memory for a thread: the model stays
+                        self._idle.start()
         except Interrupted:
             if self._lease and self._lease.broken:
                 raise PhiError(
@@ -108,6 +110,7 @@ class Engine:
             PhiError: the model does not fit the memory, llama.cpp refuses it, or its file changes meanwhile.
             Interrupted: ``stop`` was set.
         """
+        check_threads(plan.n_threads)
         stamp = self._inspected[0]
         key = (*stamp, plan)
         if key == self._key and not (self._lease and self._lease.broken):
@@ -135,7 +138,7 @@ class Engine:
         """Whether a file will stay as long as it is, from now until it is let go of."""
         try:
             self._lease = Lease(path, self._let_go)
-        except OSError:
+        except (OSError, RuntimeError):  # no lease, or no thread to watch it
             return safe_to_map(path)
         return True
 
@@ -154,9 +157,12 @@ class Engine:
         """
         if self.context and self.header and room > self.context.size:
             now = _need(self.header, self.context.plan, self.context.size)
-            # Weights in mapped pages still count as free, since the system could drop them; the rest does not.
-            held = now.total - now.weights * self._mapped
+            held = now.total - now.weights + self._weights_held(self.header)
             _check(_need(self.header, self.context.plan, room), held, self.header)
+
+    def _weights_held(self, header: Header) -> int:
+        """Bytes of weights that no longer count as free: those in mapped pages do, since the system could drop them."""
+        return 0 if self._mapped and not available().counts_files else header.weight_bytes
 
     def batch(self, count: int, room: int) -> Batch:
         """Lanes for ``count`` answers of the loaded model, each with room for so many tokens: as many as there is
@@ -167,7 +173,7 @@ class Engine:
         """
         model, context = self.loaded
         header = self.inspect(model.path)
-        held = 0 if self._mapped else header.weight_bytes
+        held = self._weights_held(header)
         lanes = min(MOST, max(WIDE, count))
         while True:
             try:
@@ -198,7 +204,8 @@ class Engine:
                 self._turn.give()
 
         reader = threading.Thread(target=read, name="phi_magic-ahead", daemon=True)
-        reader.start()
+        with suppress(RuntimeError):  # no memory for a thread: it is read when it is asked for
+            reader.start()
         return reader
 
     def unload(self, stop: Stop | None = None) -> None:

@@ -34,3 +34,5 @@ def one_line() -> Iterator[None]:
         yield
     except PhiError as error:
         raise UsageError(str(error)) from None
+    except MemoryError:
+        raise UsageError("no memory is left: delete large variables, or restart the kernel") from None

@@ -21,10 +21,25 @@ numbers = random.Random(int(seed))
 signal.signal(signal.SIGINT, signal.default_int_handler)
 class Shot:
     def __init__(self, longest, twice):
-        self.ended, self.at, self.longest, self.twice = False, None, longest, twice
-    def __enter__(self):
+        self.ended, self.at, self.late, self.hit = False, None, 0.0, None
+        self.longest, self.twice = longest, twice
         self.thread = threading.Thread(target=self.fire)
-        self.thread.start()
+    def at_work(self, work):
+        try:
+            try:
+                self.thread.start()
+                work()
+            finally:
+                self.ended = True
+                self.late = time.perf_counter() - (self.at or time.perf_counter())
+        except KeyboardInterrupt as error:
+            self.hit = error  # as IPython keeps the last one, and with it every frame
+        while self.thread.is_alive():
+            try:
+                self.thread.join()
+            except KeyboardInterrupt:
+                pass  # it came too late
+        return self
     def fire(self):
         time.sleep(numbers.random() * self.longest)
         if not self.ended:
@@ -34,8 +49,6 @@ class Shot:
             time.sleep(numbers.random() * 0.01)
             if not self.ended:
                 signal.raise_signal(signal.SIGINT)
-    def __exit__(self, *_):
-        self.ended, self.late = True, time.perf_counter() - (self.at or time.perf_counter())
 """
 
 WORK = """
@@ -86,14 +99,9 @@ for number in range(int(count)):
     name = list(WORKS)[number % len(WORKS)]
     longest, work = WORKS[name]
     phi.last = None
-    shot = Shot(longest, number % 3 == 0)
-    try:
-        with shot:
-            work()
-    except KeyboardInterrupt as error:
-        kept = error  # as IPython keeps the last one, and with it every frame
-        seen[name]["hit"] += 1
-    shot.thread.join()
+    shot = Shot(longest, number % 3 == 0).at_work(work)
+    kept = shot.hit or kept
+    seen[name]["hit"] += shot.hit is not None
     seen[name]["late"] = max(seen[name]["late"], shot.late)
     if phi.last is not None and phi.last.finish_reason == "interrupted":
         assert phi.last.text or not phi.last.tokens or name == "grammar", phi.last
@@ -103,34 +111,20 @@ Path(outcome).write_text(json.dumps(seen))
 
 IMPORT = """
 [model] = rest
-shot = Shot(0.8, int(count) % 2)
 def answer():
     from phi_magic import Phi
     return Phi(model=model, n_threads=1, temperature=0)("Write a haiku about ice hockey", max_tokens=5).text
-hit = False
-try:
-    with shot:
-        answer()
-except KeyboardInterrupt:
-    hit = True
-shot.thread.join()
-Path(outcome).write_text(json.dumps({"hit": hit, "late": shot.late, "text": answer()}))
+shot = Shot(0.8, int(count) % 2).at_work(answer)
+Path(outcome).write_text(json.dumps({"hit": shot.hit is not None, "late": shot.late, "text": answer()}))
 """
 
 PULL = """
 import os
 model, longest = rest
-shot = Shot(float(longest), int(count) % 2)
 from phi_magic.models import resolve
-hit = False
-try:
-    with shot:
-        resolve(model, notify=lambda _: None)
-except KeyboardInterrupt:
-    hit = True
-shot.thread.join()
+shot = Shot(float(longest), int(count) % 2).at_work(lambda: resolve(model, notify=lambda _: None))
 path = resolve(model, notify=lambda _: None).path
-Path(outcome).write_text(json.dumps({"hit": hit, "late": shot.late, "size": path.stat().st_size}))
+Path(outcome).write_text(json.dumps({"hit": shot.hit is not None, "late": shot.late, "size": path.stat().st_size}))
 """
 
 

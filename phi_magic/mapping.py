@@ -90,8 +90,10 @@ def write_all(
 
 
 def _shared(prompts: Sequence[list[int]]) -> list[int]:
-    """What all prompts begin with, cut so that a whole slice is left of each."""
+    """What all prompts begin with: all of it where they are the same, else cut so that a whole slice is left of each."""
     prefix = list(commonprefix(prompts))  # noqa: RUF071 (it takes any sequences)
+    if len(prefix) == max(map(len, prompts)):
+        return prefix
     return prefix[: max(0, min(map(len, prompts)) - WIDE)]
 
 

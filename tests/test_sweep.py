@@ -97,6 +97,10 @@ class TestAnswers:
         assert {(r.params["temperature"], r.seed): r.text for r in backwards} == texts
         assert len(set(texts.values())) > 3
 
+    def test_the_prompt_is_read_once(self, phi):
+        replies = answered(phi, "temperature=0.3,0.9 seed=1:5")
+        assert {reply.usage.cached_tokens for reply in replies} == {replies[0].usage.prompt_tokens}
+
     def test_replay_gives_each_again(self, phi):
         for reply in answered(phi, "temperature=0,1 seed=1,2", system="Be brief."):
             assert replay(Phi(), Recorded.of(reply, "here")).same

@@ -46,6 +46,8 @@ class Batch:
         params.kv_unified = False
         params.n_batch = params.n_ubatch = SLICE_MAX
         self._prefix: list[int] = []
+        self._after_prefix: NDArray[np.float32] | None = None
+        self._kept: NDArray[np.float32] | None = None  # the logits of a prompt that took no pass
         forget_complaints()
         self._pointer = C.llama_init_from_model(model.pointer, params)
         if not self._pointer:
@@ -63,6 +65,7 @@ class Batch:
         """Evaluate what the prompts to come begin with, once; too short a prefix is not worth it and is ignored."""
         self._prefix = list(prefix) if len(prefix) >= WIDE else []
         self._evaluate(self.lanes, self._prefix, 0, stop)
+        self._after_prefix = self.logits(-1).copy() if self._prefix else None
 
     def prefill(self, lane: int, prompt: Sequence[int], *, stop: Stop) -> int:
         """Put a prompt into a free lane; returns how many of its tokens the shared prefix had.
@@ -71,11 +74,14 @@ class Batch:
         """
         self._forget(lane, 0)
         shared = len(self._prefix)
-        if shared and list(prompt[:shared]) == self._prefix and len(prompt) - shared >= WIDE:
+        rest = len(prompt) - shared
+        if shared and list(prompt[:shared]) == self._prefix and (rest >= WIDE or not rest):
             C.llama_memory_seq_cp(self._memory, self.lanes, lane, -1, -1)
         else:
             shared = 0
         self._evaluate(lane, prompt[shared:], shared, stop)
+        if not rest and shared:
+            self._kept = self._after_prefix
         self.lengths[lane] = len(prompt)
         return shared
 
@@ -108,6 +114,8 @@ class Batch:
 
     def logits(self, row: int) -> NDArray[np.float32]:
         """A view, shape ``(n_vocab,)``, valid until the next pass; ``row`` is the lane, or -1 for the last token."""
+        if row == -1 and self._kept is not None:
+            return self._kept
         pointer = C.llama_get_logits_ith(self._pointer, row)
         array = (ctypes.c_float * self._model.n_vocab).from_address(ctypes.addressof(pointer.contents))
         return np.asarray(array)
@@ -125,6 +133,7 @@ class Batch:
     def _pass(self, rows: Sequence[tuple[int, int, int]], wanted: Collection[int], stop: Stop) -> None:
         """One pass over rows of token, position and lane; logits are kept for the ``wanted`` ones."""
         self._stop = stop
+        self._kept = None
         batch: Any = self._batch
         batch.n_tokens = len(rows)
         for at, (token, position, lane) in enumerate(rows):

@@ -188,6 +188,13 @@ class NotebookPage:
     def interrupt(self):
         self.page.locator('[data-command="notebook:interrupt-kernel"]').first.click()
 
+    def restart(self):
+        """Start the kernel again, and wait for it."""
+        self.page.locator('[data-command="notebook:restart-kernel"]').first.click()
+        with self.page.expect_response(lambda response: response.url.partition("?")[0].endswith("/restart")):
+            self.page.locator(".jp-Dialog .jp-mod-accept").click()
+        self.page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(state="attached")
+
     def save(self):
         self.page.keyboard.press("Control+s")
 

@@ -111,6 +111,37 @@ def test_saved_and_opened_again_it_still_reads(open_notebook):
     assert not notebook.output(1).get_by_text("Error displaying widget").is_visible()
 
 
+def test_a_kernel_that_is_started_again_leaves_what_was_there_to_be_read(open_notebook):
+    notebook = open_notebook(notebook_of(SETUP, f"phi.seed = 7\n%phi_panel {HAIKU}", f"%phi_explore {HAIKU}"))
+    for cell in range(3):
+        notebook.run(cell)
+    generate = notebook.output(1).get_by_role("button", name="Generate")
+    generate.click()
+    status(notebook, 1, "seed 7").wait_for()
+    answer = notebook.output(1).locator(".phi-answer").first.inner_text()
+    bars = notebook.output(2).locator(".phi-stages").inner_text()
+    notebook.restart()
+    generate.click()  # to no avail
+    notebook.output(2).get_by_role("button", name="Likeliest").click()
+    for cell, text in ((1, answer), (2, bars)):
+        assert text in notebook.text(cell)
+        assert "Error" not in notebook.text(cell)
+    assert notebook.page.locator(".jp-Dialog").count() == 0
+
+    notebook.save()
+    notebook.page.wait_for_timeout(1500)
+    notebook.page.reload()  # the kernel runs, and knows nothing of the panel
+    saved = notebook.output(1).locator("[class^=phi-saved]")
+    saved.wait_for()
+    assert answer.split("\n")[0] in saved.inner_text()
+    assert not notebook.output(1).get_by_text("Error displaying widget").is_visible()
+    for _ in range(2):  # so that the panel's cell gets another number than it had
+        notebook.start(0)
+    notebook.run(1)
+    notebook.output(1).get_by_role("button", name="Generate").wait_for()
+    assert not saved.is_visible()
+
+
 def reopen(notebook):
     """Save, shut the kernel down, and open the notebook as one finds it another day."""
     notebook.save()

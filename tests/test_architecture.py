@@ -15,7 +15,7 @@ ROOMS = {
     "llama_cpp": {"engine.llama"},
     "huggingface_hub": {"models"},
     "ipywidgets": {f"widgets.{name}" for name in ("controls", "explorer", "panel", "seed", "tokens")},
-    "anywidget": {"widgets.explorer", "widgets.tokens"},
+    "anywidget": {"widgets.explorer", "widgets.labels", "widgets.tokens"},
 }
 
 

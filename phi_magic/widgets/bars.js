@@ -80,7 +80,7 @@ function render({ model, el }) {
       make(cell, "small");
     });
     view.heads.forEach(([title, note], at) => {
-      head.children[at].children[0].textContent = title;
+      head.children[at].children[0].textContent = title.replace("temperature", "tempera\u00adture");  // may be broken
       head.children[at].children[1].textContent = note;
     });
 
@@ -107,9 +107,15 @@ function render({ model, el }) {
       make(row, "th").scope = "row";
       for (let stage = 0; stage < 4; stage++) make(row, "td");
     });
-    view.rest.forEach((texts, at) => texts.forEach((text, column) => {
-      foot.children[at].children[column].textContent = text;
-    }));
+    view.rest.forEach((texts, at) => {
+      const cells = foot.children[at].children;
+      const whole = texts.slice(1, 4).every((text) => !text);  // one text for all columns
+      texts.forEach((text, column) => {
+        cells[column].textContent = text;
+        cells[column].hidden = whole && column > 0 && column < 4;
+      });
+      cells[4].colSpan = whole ? 4 : 1;
+    });
   };
 
   model.on("change:view", draw);

@@ -25,6 +25,7 @@ from ..sampling import Stages, stages
 from ..settings import ANSWER_TRAITS
 from .bars import table, view
 from .controls import FULL, Link, close, label, slider
+from .labels import Labels
 from .saved import Saved
 from .worker import Worker
 
@@ -208,6 +209,7 @@ class Explorer:
                 ipywidgets.Box(list(self.buttons.values()), layout={"flex_flow": "row wrap"}),
                 self.status,
                 self.bars,
+                Labels(),
             ],
             layout={"max_width": "64em"},
         )

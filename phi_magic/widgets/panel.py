@@ -16,6 +16,7 @@ from ..phi import Phi
 from ..redraw import Pace
 from ..rendering import escape, to_html, to_text
 from .controls import FULL, Link, close, label, slider, tooltip
+from .labels import Labels
 from .saved import Saved
 from .seed import SeedControl
 from .worker import Worker
@@ -55,6 +56,7 @@ class Panel:
                 self.answer,
                 self.status,
                 self.cell,
+                Labels(),
             ],
             layout={"max_width": "64em"},
         )

@@ -19,6 +19,7 @@ from ..reply import Alternative, Message, Reply, Token
 from ..settings import ANSWER_TRAITS
 from ..token_view import ALTERNATIVES, bits, bundle, chance, kind, percent, shade, shown
 from .controls import close
+from .labels import Labels
 from .saved import Saved
 from .worker import Worker
 
@@ -54,7 +55,7 @@ class TokenView:
             description="Stop", icon="stop", tooltip="End the branch here", disabled=True, layout={"width": "auto"}
         )
         self.stop.on_click(lambda _: self._worker.stop())
-        self.controls = ipywidgets.HBox([self.stop, self.status])
+        self.controls = ipywidgets.HBox([self.stop, self.status, Labels()])
         self.widget = ipywidgets.VBox()
         self._add(
             reply,

@@ -30,3 +30,42 @@ def test_an_answer_appears_once_with_its_statistics(answered, exporter):
     assert read.count("seed 1 · length") == 1
     assert "loading" not in read
     assert "reading the prompt" not in read
+
+
+SHOWING = """\
+from phi_magic import Phi
+from phi_magic.widgets.panel import Panel
+panel = Panel(Phi(model="demo", seed=7), "Write a haiku about ice hockey")
+panel.saved.show()
+panel.ask()
+panel.wait()
+"""
+
+
+def test_panel_explorer_and_tokens_show_their_last_state_without_a_script():
+    notebook = run_notebook(
+        notebook_of(
+            "%load_ext phi_magic\n%config Phi.model = 'demo'",
+            SHOWING,
+            "%phi_explore -t 1.5 --top-p 0.5 Write a haiku about ice hockey",
+            "%%phi -f tokens --seed 7 -o reply\nWrite a haiku about ice hockey",
+            "panel.sliders['temperature'].value = 1.85",  # the panel's output above tells of it
+            "print(reply.text)",
+        )
+    )
+    panel, explorer, tokens = (
+        [out.data for out in cell.outputs if "text/html" in out.get("data", {})] for cell in notebook.cells[1:4]
+    )
+    answer = notebook.cells[5].outputs[0].text.strip()
+    wanted = [
+        (panel[0], ["temperature", "1.85", "seed 7 · stop", "%%phi -m demo", *answer.split("\n")]),
+        (explorer[0], ["mass left", "cut by top-p", "Write a haiku about ice hockey"]),
+        (tokens[0], ["rank 1 · surprise"]),
+    ]
+    body, _ = nbconvert.HTMLExporter().from_notebook_node(notebook)
+    page = html.unescape(re.sub(r"<script.*?</script>|<style.*?</style>", "", body, flags=re.DOTALL))
+    for data, texts in wanted:
+        assert "<script" not in data["text/html"]
+        assert all(text in page for text in texts)
+    for text in ("temperature: 1.85", "cut by top-p", "⟨"):
+        assert any(text in data["text/plain"] for data, _ in wanted)

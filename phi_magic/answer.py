@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -33,7 +34,7 @@ Clock = Callable[[], float]
 class Ask:
     """What is asked of the engine; the texts are ready, the numbers within their bounds."""
 
-    find: Callable[[], ModelFile]  #: may download it
+    find: Callable[[Callable[[], None]], ModelFile]  #: may download it, calling meanwhile what it is given
     plan: Callable[[Header], Plan]  #: how to run it on this machine
     messages: list[Message]
     knobs: Sampling
@@ -196,7 +197,7 @@ def load(
         Interrupted: ``stop`` was set.
     """
     with stop.letting_interrupts():
-        file = ask.find()
+        file = ask.find(stop.check)
     reply.model_sha256 = file.sha256
     started = clock()
     header = engine.inspect(file.path)
@@ -238,7 +239,7 @@ def _fitted(model: Model, ask: Ask, ceiling: int) -> tuple[list[int], int]:
     room = min(ask.max_tokens, ceiling // 4)
 
     def without(count: int) -> list[int]:
-        return _tokens(model, [*system, *messages[turns[count] :]] if count else messages, raw=ask.raw)
+        return _tokens(model, [*system, *messages[turns[count] :]] if count else messages, raw=ask.raw, most=ceiling)
 
     tokens = without(0)
     if len(tokens) + room <= ceiling or ask.raw or len(turns) < 2:
@@ -248,7 +249,11 @@ def _fitted(model: Model, ask: Ask, ceiling: int) -> tuple[list[int], int]:
     return without(count), count
 
 
-def _tokens(model: Model, messages: Sequence[Message], *, raw: bool) -> list[int]:
+def _tokens(model: Model, messages: Sequence[Message], *, raw: bool, most: int = sys.maxsize) -> list[int]:
+    """The prompt's tokens; of a text that is certain to have more than ``most``, only about as many as it must have.
+
+    llama.cpp's tokenizer takes hours for some texts of a few megabytes, and cannot be stopped.
+    """
     if raw:
         rendered = Rendered("".join(message["content"] for message in messages))
     else:
@@ -259,6 +264,9 @@ def _tokens(model: Model, messages: Sequence[Message], *, raw: bool) -> list[int
             bos="" if model.bos is None else model.control_text(model.bos),
             eos="" if model.eos is None else model.control_text(model.eos),
         )
+    size = len(rendered.text.encode("utf-8", "replace"))
+    if size > 8 * most and (least := size // model.longest_piece) > most:
+        return [0] * least
     return model.tokenize(rendered.text, shield=rendered.shield)
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from .errors import PhiError
 from .gguf_header import show_path, show_size
+from .interrupt import Interrupted
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 PATIENCE = 3  # further tries where no byte came, 1, 2 and 4 seconds apart
@@ -29,10 +30,13 @@ LONGEST_WAIT = 30  # seconds; a Retry-After that asks for more is the user's to 
 PASSING = {408, 429, 500, 502, 503, 504}  # statuses worth another try
 
 
-def download_file(hub: Any, name: str, repo_id: str, filename: str, notify: Callable[[str], None]) -> None:
+def download_file(
+    hub: Any, name: str, repo_id: str, filename: str, notify: Callable[[str], None], check: Callable[[], None]
+) -> None:
     """Bring `filename` of `repo_id` into the cache of `hub`, the module huggingface_hub.
 
-    Raises PhiError, one line that begins with the model's `name` and says what to do.
+    Raises PhiError, one line that begins with the model's `name` and says what to do; and what `check` raises, which is
+    called with every piece that comes.
     """
     cache = Path(hub.constants.HF_HUB_CACHE)
     with _explained(hub, name, repo_id, filename):
@@ -48,7 +52,7 @@ def download_file(hub: Any, name: str, repo_id: str, filename: str, notify: Call
                 partial = blob.with_name(f"{etag}.incomplete")
                 # by commit, so that what comes is what was described
                 url = hub.hf_hub_url(repo_id, filename, revision=metadata.commit_hash)
-                _transfer(hub, name, url, partial, size, notify)
+                _transfer(hub, name, url, partial, size, notify, check)
                 if SHA256.fullmatch(etag) and sha256_of(partial) != etag:
                     partial.unlink()
                     raise PhiError(f"{name}: what came is not what the hub holds (SHA-256), and is deleted; pull again")
@@ -56,7 +60,15 @@ def download_file(hub: Any, name: str, repo_id: str, filename: str, notify: Call
         hub.hf_hub_download(repo_id, filename)  # finds the blob in its place, and links it
 
 
-def _transfer(hub: Any, name: str, url: str, partial: Path, size: int, notify: Callable[[str], None]) -> None:
+def _transfer(
+    hub: Any,
+    name: str,
+    url: str,
+    partial: Path,
+    size: int,
+    notify: Callable[[str], None],
+    check: Callable[[], None],
+) -> None:
     """Bring the `size` bytes of `url` into `partial`, going on after those that are in it."""
     http = _http(hub)
     have = partial.stat().st_size if partial.exists() else 0
@@ -84,6 +96,7 @@ def _transfer(hub: Any, name: str, url: str, partial: Path, size: int, notify: C
                     file.truncate(0)
                     bar.update(-have)
                 for piece in response.iter_raw():
+                    check()
                     file.write(piece)
                     bar.update(len(piece))
                     if file.tell() > size:
@@ -98,7 +111,7 @@ def _transfer(hub: Any, name: str, url: str, partial: Path, size: int, notify: C
         try:
             if have < size:
                 _patiently(hub, tell, rest, broken=(http.TransportError,), progress=file.tell)
-        except (KeyboardInterrupt, http.HTTPError):
+        except (KeyboardInterrupt, Interrupted, http.HTTPError):
             tell(f"{name}: stopped at {show_size(file.tell())} of {show_size(size)}; the next pull goes on from there")
             raise
     if partial.stat().st_size != size:

@@ -74,12 +74,18 @@ def notice(text: str) -> None:
     sys.stderr.flush()
 
 
-def resolve(name: str, *, download: bool = True, notify: Callable[[str], None] = notice) -> ModelFile:
+def resolve(
+    name: str,
+    *,
+    download: bool = True,
+    notify: Callable[[str], None] = notice,
+    check: Callable[[], None] = lambda: None,
+) -> ModelFile:
     """The file of the model `name`: a known name, a path to a GGUF, or ``owner/repo/file.gguf`` on the hub.
 
     A path that exists goes before a hub's name. A file in huggingface_hub's cache is found without a request; else it
     is downloaded, unless `download` is false: `notify` hears how much, and a progress bar shows how far. Ctrl-C keeps
-    what has come, and the next call goes on from there.
+    what has come, and the next call goes on from there; so does whatever `check` raises, which is called meanwhile.
 
     Raises PhiError, one line that says what to do.
     """
@@ -89,7 +95,7 @@ def resolve(name: str, *, download: bool = True, notify: Callable[[str], None] =
     repo_id, filename = source
     found = _in_cache(name, repo_id, filename)
     if found is None and download:
-        download_file(_hub(), name, repo_id, filename, notify)
+        download_file(_hub(), name, repo_id, filename, notify, check)
         found = _in_cache(name, repo_id, filename)
     if found is None:
         raise PhiError(

@@ -183,7 +183,7 @@ class Phi(Configurable, Settings):
             choose, profile=settings["profile"], n_threads=settings["n_threads"], n_gpu_layers=settings["n_gpu_layers"]
         )
         ask = Ask(
-            find=lambda: resolve(settings["model"]),
+            find=lambda check: resolve(settings["model"], check=check),
             plan=chosen if plan is None else lambda _: plan,
             messages=messages,
             knobs=Sampling(**{name: settings[name] for name in Sampling.class_trait_names()}),

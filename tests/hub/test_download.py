@@ -116,6 +116,32 @@ def test_ctrl_c_ends_at_once_and_the_next_pull_goes_on(hub, pull, content):
     assert hub.asked("GET")[-1].headers["Range"] == "bytes=1500000-"
 
 
+STOPPED_ON_THE_WAY = """
+from phi_magic import models
+from phi_magic.interrupt import Interrupted, Stop
+stop, real, pieces = Stop(), models.resolve, []
+def check():
+    pieces.append(1)
+    stop.requested = len(pieces) > 5
+    stop.check()
+def resolve(name, **options):
+    try:
+        return real(name, check=check, **options)
+    except Interrupted:
+        raise KeyboardInterrupt
+models.resolve = resolve
+"""
+
+
+def test_a_stop_from_another_thread_ends_it_too_and_the_next_pull_goes_on(hub, pull, content):
+    outcome = pull(before=STOPPED_ON_THE_WAY)
+    assert outcome["interrupted"]
+    assert "; the next pull goes on from there" in outcome["said"][-1]
+    [partial] = pull.partial
+    assert 0 < partial.stat().st_size < content.stat().st_size
+    assert same(pull(), content)
+
+
 def test_a_stalled_connection_is_given_up_and_taken_up_again(hub, pull, content):
     hub.fail(stall=500_000)
     outcome = pull()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import re
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from pathlib import Path
 
 from ..errors import PhiError
@@ -109,6 +110,11 @@ class Model:
             self._buffer = ctypes.create_string_buffer(-size)
             size = C.llama_token_to_piece(self.vocab, token, self._buffer, len(self._buffer), 0, False)
         return self._buffer.raw[:size]
+
+    @cached_property
+    def longest_piece(self) -> int:
+        """The most bytes that a token stands for."""
+        return max(max(len(self.piece(token)), len(self.control_text(token))) for token in range(self.n_vocab))
 
     def name(self, token: int) -> str:
         """What to call a token on the screen: its text, with bytes that are no whole character as ``\\xNN``."""

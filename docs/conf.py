@@ -33,22 +33,18 @@ autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 # A reference that leads nowhere fails the build (make docs), but to what is documented elsewhere.
 nitpick_ignore_regex = [
-    ("py:.*", r"(?!phi_magic)\w+"),  # the standard library's and typing's names, as annotations write them
-    ("py:.*", r"(collections|np|numpy|os|pathlib|traitlets|typing)\..*"),
-    ("py:.*", r"phi_magic\.reply\.FinishReason|FinishReason"),  # an alias; its values are shown
+    ("py:class", r"\w+"),  # the standard library's and typing's names, as annotations write them
+    ("py:class", r"(collections|np|numpy|os|pathlib|traitlets|typing)\..*"),
+    ("py:class", r"phi_magic\.reply\.FinishReason|FinishReason"),  # an alias; its values are shown
 ]
 
 
 def setup(app: Sphinx) -> None:
-    app.add_html_math_renderer(
-        "mathml",
-        inline_renderers=(_mathml, lambda self, node: None),
-        block_renderers=(_mathml, lambda self, node: None),
-    )
+    app.add_html_math_renderer("mathml", inline_renderers=(_mathml, None))
     app.connect("source-read", reference.fill_in)
 
 
 def _mathml(translator: Any, node: math) -> None:
     """A formula as every browser draws it by itself; the usual way loads a program from elsewhere."""
-    translator.body.append(tex2mathml(node.astext(), as_block=node.tagname == "math_block"))
+    translator.body.append(tex2mathml(node.astext()))
     raise SkipNode

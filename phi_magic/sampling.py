@@ -134,7 +134,7 @@ CUTTING = ("temperature", "top_p", "top_k", "min_p")
 
 
 def stages(logits: ArrayLike, generated: Sequence[int] = (), **params: Any) -> Stages:
-    """Every stage of :func:`distribution`, which says more; arguments and errors are the same."""
+    """Every stage of :func:`phi_magic.distribution`, which says more; arguments and errors are the same."""
     import numpy as np
 
     unknown = sorted(set(params) - set(Sampling.class_trait_names()))

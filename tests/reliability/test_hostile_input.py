@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,7 +15,7 @@ from phi_magic.prompt import render
 from tests.gguf_files import gguf, metadata, tensors
 from tests.reliability.models import DEMO
 
-LONG = pytest.param(int(os.environ.get("PHI_MAGIC_TORTURE", "4000")), marks=pytest.mark.torture)
+LONG = pytest.param(10_000, marks=pytest.mark.torture)
 UNICODE = st.text(st.characters(exclude_categories=()), max_size=60)  # every plane, lone surrogates, NUL
 FLAGS = st.sampled_from([flag for option in (*ASKING, *CELL) for flag in option.flags])
 WORDS = st.one_of(

@@ -18,18 +18,18 @@ const label = (root) => {
 };
 
 function render({ el }) {
-  const observer = new MutationObserver(() => label(el.closest(".widget-vbox")));
-  let waiting;
+  let observer, waiting;
   const begin = () => {
     const root = el.closest(".widget-vbox");  // not there before the widget is on the page
     if (!root) { waiting = requestAnimationFrame(begin); return; }
     label(root);
+    observer = new MutationObserver(() => label(root));
     observer.observe(root, { childList: true, subtree: true });
   };
   begin();
   return () => {
     cancelAnimationFrame(waiting);
-    observer.disconnect();
+    observer?.disconnect();
   };
 }
 

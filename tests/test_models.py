@@ -107,7 +107,7 @@ def test_a_cached_file_without_links_has_no_hash_yet(cache):
 
 
 def test_what_is_not_here_is_not_fetched_unasked():
-    assert "%phi_models pull phi-2 downloads it" in refusal("phi-2", download=False)
+    assert "to download it: %phi_models pull phi-2" in refusal("phi-2", download=False)
 
 
 @pytest.mark.parametrize(

@@ -121,9 +121,11 @@ def main() -> int:
         for one in found:
             print(f"{PROMPTS[one.prompt]!r}, token {one.step}: another choice; Candle's margin was {one.margin:.4f}")
         inside = [one for one in found if one.step <= end(model, answers[one.prompt])]
+        margins = [max((one.margin for one in some), default=0.0) for some in (found, inside)]
         print(
-            f"our cache {cache}: {len(found)} of {len(asked) * TOKENS} choices differ, {len(inside)} of them before the "
-            f"answer's end; {len(asked) - len({one.prompt for one in inside})} of {len(asked)} answers are the same"
+            f"our cache {cache}: {len(found)} of {len(asked) * TOKENS} choices differ (margins up to {margins[0]:.2g}), "
+            f"{len(inside)} of them before the answer's end (up to {margins[1]:.2g}); "
+            f"{len(asked) - len({one.prompt for one in inside})} of {len(asked)} answers are the same"
         )
     model.close()
     return 0

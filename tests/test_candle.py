@@ -11,9 +11,10 @@ from benchmarks import agreement
 from phi_magic.engine.model import Model
 
 #: Two engines round differently, and ours keeps its cache in 16 bits where Candle has 32. By type of our cache: how near
-#: to a tie must have been what is chosen differently (logits), of how many of the 3,000 choices that may be so, and how
-#: many of the 50 answers must be the same to their end.
-BOUNDS = {"f16": (0.2, 60, 35), "f32": (0.1, 30, 45)}
+#: to a tie must have been what is chosen differently (logits), within an answer and anywhere in the 60 tokens, of how many
+#: of the 3,000 choices that may be so, and how many of the 50 answers must be the same to their end. Beyond its end a text
+#: is like none that the model has seen, and small differences grow.
+BOUNDS = {"f16": (0.05, 0.3, 60, 35), "f32": (0.05, 0.3, 30, 45)}
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +49,12 @@ def test_the_prompts_are_those_of_the_model(model, vectors):
 
 
 def check(model, asked, answers, cache):
-    near, few, same = BOUNDS[cache]
+    near, near_anywhere, few, same = BOUNDS[cache]
     assert len(asked) == 50
     assert all(len(answer["tokens"]) == 60 for answer in answers)
     found = list(agreement.differences(model, asked, answers, cache))
-    assert not [one for one in found if one.margin > near]
+    assert not [one for one in found if one.margin > near_anywhere]
     assert len(found) <= few
-    changed = {one.prompt for one in found if one.step <= agreement.end(model, answers[one.prompt])}
-    assert len(asked) - len(changed) >= same
+    inside = [one for one in found if one.step <= agreement.end(model, answers[one.prompt])]
+    assert not [one for one in inside if one.margin > near]
+    assert len(asked) - len({one.prompt for one in inside}) >= same

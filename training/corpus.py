@@ -254,8 +254,8 @@ def haiku_only(rng: random.Random) -> Conversation:
 
 # How often each kind of conversation is drawn. Haiku and copying take the most practice.
 MIXTURE: dict[Callable[[random.Random], Conversation], float] = {
-    haiku_talk: 36, several_haiku: 1, unknown_topic: 4, question: 11, unknown: 7, things: 6, json_object: 4, counting: 1.5,
-    function: 5, exception: 4, fix: 7, copy: 16, capitals: 3, pirate: 2, haiku_only: 3,
+    haiku_talk: 40, several_haiku: 1, unknown_topic: 4, question: 11, unknown: 7, things: 8, json_object: 7, counting: 1.5,
+    function: 5, exception: 4, fix: 7, copy: 8, capitals: 3, pirate: 2, haiku_only: 3,
 }  # fmt: skip
 
 
@@ -290,11 +290,17 @@ def conversations(seed: int) -> Iterator[Conversation]:
 
 
 def vocabulary_talks(seed: int, count: int) -> Iterator[Conversation]:
-    """What the vocabulary is learnt from: more haiku than the corpus has, so that most of their words become tokens."""
+    """What the vocabulary is learnt from: the corpus, more haiku, and the grammar's words so often that each is a token.
+
+    A word of one token has its syllables in one place; a word of three can also go wrong in three.
+    """
     rng = random.Random(seed)
-    for _ in range(count // 2):
+    table = list(haiku.syllable_table())
+    for number in range(count // 2):
         yield conversation(rng)
         yield haiku_talk(rng)
+        if number % 100 == 0:
+            yield [Message("assistant", " ".join(table))]
 
 
 def spoken(text: str) -> str:

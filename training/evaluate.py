@@ -55,13 +55,14 @@ class Asker:
 def haiku_table(
     ask: Asker, prompts: list[tuple[Topic, str]], known: set[str], settings: dict[str, float]
 ) -> list[float]:
-    """Shares: the four of :class:`judge.HaikuMarks`, distinct, and those that the training text does not hold."""
-    texts = [ask([Message("user", prompt)], **settings) for _, prompt in prompts]
+    """Shares: those of :class:`judge.HaikuMarks`, distinct ones, and those that the training text does not hold."""
+    # A haiku has less than 40 tokens: what goes on beyond 100 is none already.
+    texts = [ask([Message("user", prompt)], **settings, max_tokens=100) for _, prompt in prompts]
     marks = [judge.judge_haiku(text, topic) for text, (topic, _) in zip(texts, prompts, strict=True)]
     count = len(texts)
     spoken = [corpus.spoken(text) for text in texts]
     return [
-        *(sum(mark[i] for mark in marks) / count for i in range(4)),
+        *(sum(mark[i] for mark in marks) / count for i in range(len(judge.HaikuMarks._fields))),
         len(set(spoken)) / count,
         sum(text not in known for text in spoken) / count,
     ]
@@ -179,14 +180,20 @@ def report(model: str, haiku_count: int, case_count: int, show: Callable[[str], 
     add(
         "Unseen: the wording is new, or it was never asked of this topic in training. Syllables by the grammar's own counts;"
     )
-    add("a word that the grammar does not know counts as wrong. New: the haiku is nowhere in the training text.\n")
-    add("| sampling | prompts | three lines | on topic | known words | 5-7-5 | distinct | new |")
-    add("|---|---|---|---|---|---|---|---|")
+    add(
+        "a word that the grammar does not know counts as wrong. In measure: lines that have their 5, 7 or 5. New: the haiku is"
+    )
+    add("nowhere in the training text.\n")
+    add("| sampling | prompts | three lines | on topic | 5-7-5 | lines in measure | known words | distinct | new |")
+    add("|---|---|---|---|---|---|---|---|---|")
+    found: dict[str, list[list[float]]] = {}
     for name, settings in SETTINGS.items():
         for kind, prompts in (("seen", seen), ("unseen", unseen)):
             shares = haiku_table(ask, prompts, known, settings)
+            found.setdefault(name, []).append(shares)
             add(f"| {name} | {kind} | " + " | ".join(map(_percent, shares)) + " |")
     add("\nGoals at 0.8: " + ", ".join(f"{name} {_percent(goal)}" for name, goal in GOALS.items()) + ".\n")
+    add(mended(found))
 
     add(f"## Other abilities: {case_count} prompts each\n")
     add("| ability | 0.8 alone | 0.8, the defaults |")
@@ -207,6 +214,22 @@ def report(model: str, haiku_count: int, case_count: int, show: Callable[[str], 
             text = ask([Message("user", "Write a haiku about ice hockey")], **settings, max_tokens=60)
             add("    " + text.replace("\n", "\n    ") + "\n")
     return "\n".join(lines) + "\n"
+
+
+def mended(found: dict[str, list[list[float]]]) -> str:
+    """What top-p 0.9 gives back of what temperature 1.5 takes from 0.8, in a sentence."""
+    plain, frayed, truncated = (
+        [sum(column) / len(column) for column in zip(*found[name], strict=True)]
+        for name in ("0.8 alone", "1.5 alone", "1.5, top-p 0.9")
+    )
+    names = [
+        name.replace("_", " ").replace("five seven five", "whole haiku in 5-7-5") for name in judge.HaikuMarks._fields
+    ]
+    shares = [
+        f"{name} {_percent((three - two) / (one - two))}"
+        for name, one, two, three in zip(names, plain, frayed, truncated, strict=False)
+    ]
+    return f"Of what 1.5 takes, top-p 0.9 gives back: {', '.join(shares)}.\n"
 
 
 def _cycle(everyone: tuple[Topic, ...]) -> Iterator[Topic]:

@@ -16,16 +16,23 @@ class HaikuMarks(NamedTuple):
 
     three_lines: bool
     on_topic: bool
-    known_words: bool  # every word is one of the grammar's
     five_seven_five: bool
+    lines_in_measure: float  # the share of the three lines that have their syllables
+    known_words: float  # the share of the words that are the grammar's
 
 
 def judge_haiku(text: str, topic: Topic) -> HaikuMarks:
     """Judge a haiku by its form and by whether it has a word of the topic's field."""
     lines = text.strip().split("\n")
     syllables = tuple(haiku.count_syllables(line) for line in lines)
-    known = all(word in haiku.syllable_table() for word in words(text))
-    return HaikuMarks(len(lines) == 3, bool(topic.field & set(words(text))), known, syllables == haiku.SHAPE)
+    said, table = words(text), haiku.syllable_table()
+    return HaikuMarks(
+        len(lines) == 3,
+        bool(topic.field & set(said)),
+        syllables == haiku.SHAPE,
+        sum(one == other for one, other in zip(syllables, haiku.SHAPE, strict=False)) / 3,
+        sum(word in table for word in said) / len(said) if said else 0.0,
+    )
 
 
 def is_list(text: str, kind: str, count: int, style: str) -> bool:

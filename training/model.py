@@ -16,7 +16,7 @@ Params = dict[str, Any]
 class Shape:
     """The sizes of a model. Widths are multiples of 32, the block of Q8_0."""
 
-    vocab: int = 3072
+    vocab: int = 3840
     width: int = 160
     layers: int = 5
     heads: int = 5

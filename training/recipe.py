@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 SEED = 1
-STEPS = 4800
+STEPS = 4600
 VOCABULARY_TALKS = 40_000  # conversations that the vocabulary is learnt from
 CORPUS_TALKS = 250_000  # more conversations than a run of STEPS reads

@@ -11,7 +11,7 @@ import sentencepiece
 
 from training.corpus import Conversation
 
-VOCABULARY = 3072
+VOCABULARY = 3840
 # Phi-3's special tokens in Phi-3's order; they follow the pieces as its 32000 to 32010 do.
 SPECIAL = (
     "<|endoftext|>", "<|assistant|>", "<|placeholder1|>", "<|placeholder2|>", "<|placeholder3|>", "<|placeholder4|>",

@@ -60,12 +60,18 @@ def test_the_judge_accepts_what_the_grammar_writes():
         name = rng.choice(list(exceptions.MEANING))
         assert judge.explains(exceptions.explain(name, rng), name)
         topic = rng.choice(topics())
-        assert judge.judge_haiku(corpus.haiku_of(topic, rng), topic) == (True, True, True, True)
+        assert judge.judge_haiku(corpus.haiku_of(topic, rng), topic) == (True, True, True, 1, 1)
 
 
 def test_the_judge_refuses_what_is_wrong():
     hockey = next(topic for topic in topics() if topic.name == "ice hockey")
-    assert judge.judge_haiku("A sleepy teapot\nwaits for guests in the garden", hockey) == (False, False, False, False)
+    assert judge.judge_haiku("A sleepy teapot\nwaits for guests in the garden", hockey) == (
+        False,
+        False,
+        False,
+        1 / 3,
+        2 / 3,
+    )
     assert not judge.is_list("- apple\n- apple\n- pear", "fruits", 3, "bullets")
     assert not judge.is_list("- apple\n- owl\n- pear", "fruits", 3, "bullets")
     assert not judge.is_list("1. apple\n3. plum", "fruits", 2, "numbers")

@@ -47,7 +47,7 @@ def test_it_writes_haiku_in_wordings_it_never_saw(phi):
     marks = [judge.judge_haiku(phi(prompt, seed=seed).text, topic) for seed, (topic, prompt) in enumerate(asked)]
     assert sum(mark.three_lines for mark in marks) >= 37
     assert sum(mark.on_topic for mark in marks) >= 36
-    assert sum(mark.five_seven_five for mark in marks) >= 32
+    assert sum(mark.five_seven_five for mark in marks) >= 36
 
 
 def test_it_follows_the_conversation(phi):

@@ -74,10 +74,7 @@ def one_line(act):
 
 @pytest.mark.parametrize("count", [60, LONG])
 @pytest.mark.filterwarnings("ignore")
-def test_any_option_line_and_body_is_answered_or_refused(shell, figure, monkeypatch, count):
-    import IPython.display
-
-    monkeypatch.setattr(IPython.display, "display", lambda *_, **__: None)
+def test_any_option_line_and_body_is_answered_or_refused(shell, figure, count):
     shell.run_line_magic("load_ext", "phi_magic")
     shell.run_line_magic("config", f"Phi.model = {str(DEMO)!r}")
     refused = []

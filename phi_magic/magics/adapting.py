@@ -4,15 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from IPython.core.error import UsageError
+from IPython.core.magic import Magics
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from ..errors import PhiError
 from ..options import Option
+from ..phi import Phi
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class PhiMagics(Magics):
+    """Magics of one shell, with its ``Phi``: the settings that ``%config`` changes and every answer begins from."""
+
+    shell: InteractiveShell
+
+    def __init__(self, shell: InteractiveShell, phi: Phi) -> None:
+        super().__init__(shell)
+        self.settings = phi
 
 
 def arguments(*options: Option) -> Callable[[Function], Function]:

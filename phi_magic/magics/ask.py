@@ -6,15 +6,15 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_local_scope, no_var_expand
+from IPython.core.magic import line_cell_magic, magics_class, needs_local_scope, no_var_expand
 
 from ..display import CellView, QuietView, TerminalView, View
 from ..errors import PhiError
 from ..formats import next_cell, remark
 from ..options import ASKING, CELL, overrides, split, unknown, variable
 from ..phi import Phi
+from .adapting import PhiMagics, one_line
 from .adapting import arguments as magic_arguments
-from .adapting import one_line
 from .chat import asking, told
 
 if TYPE_CHECKING:
@@ -30,14 +30,8 @@ OPTIONS = (*ASKING, *CELL)
 
 
 @magics_class
-class AskMagics(Magics):
+class AskMagics(PhiMagics):
     """The magic of one shell, with the ``Phi`` whose traits it uses."""
-
-    shell: InteractiveShell
-
-    def __init__(self, shell: InteractiveShell, phi: Phi) -> None:
-        super().__init__(shell)
-        self.settings = phi
 
     @no_var_expand  # single braces and dollars are plain text
     @needs_local_scope  # a line in a function sees the function's variables

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from IPython.core.magic import Magics, line_magic, magics_class
+from IPython.core.magic import line_magic, magics_class
 from IPython.display import display
 
 from ..conversation import DEFAULT, Conversation, names
 from ..errors import PhiError
 from ..options import unknown
 from ..phi import Phi
-from .adapting import one_line
+from .adapting import PhiMagics, one_line
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -20,14 +20,11 @@ ACTIONS = ("show", "list", "undo", "reset", "save", "read")
 
 
 @magics_class
-class ChatMagics(Magics):
+class ChatMagics(PhiMagics):
     """The magic of one shell, with the ``Phi`` that its conversations ask."""
 
-    shell: InteractiveShell
-
     def __init__(self, shell: InteractiveShell, phi: Phi) -> None:
-        super().__init__(shell)
-        self.settings = phi
+        super().__init__(shell, phi)
         self.listeners = {"pre_run_cell": self._drop_deleted}
 
     @line_magic

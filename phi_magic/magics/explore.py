@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
+from IPython.core.magic import line_magic, magics_class, no_var_expand
 
 from ..errors import PhiError
 from ..options import ASKING, overrides, split
 from ..phi import Phi
 from ..reply import Reply
+from .adapting import PhiMagics, one_line
 from .adapting import arguments as magic_arguments
-from .adapting import one_line
-
-if TYPE_CHECKING:
-    from IPython.core.interactiveshell import InteractiveShell
 
 OPTIONS = tuple(option for option in ASKING if option.trait or "--raw" in option.flags)
 
 
 @magics_class
-class ExploreMagics(Magics):
+class ExploreMagics(PhiMagics):
     """The magic of one shell, with the ``Phi`` whose settings an explorer's knobs begin with."""
-
-    shell: InteractiveShell
-
-    def __init__(self, shell: InteractiveShell, phi: Phi) -> None:
-        super().__init__(shell)
-        self.settings = phi
 
     @no_var_expand
     @line_magic

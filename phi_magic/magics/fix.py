@@ -6,15 +6,15 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
-from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
+from IPython.core.magic import line_magic, magics_class, no_var_expand
 
 from ..errors import PhiError, PromptTooLong
 from ..fix import failure, prompt
 from ..formats import next_cell
 from ..options import ASKING, OUT, Option, overrides, split, variable
 from ..phi import Phi
+from .adapting import PhiMagics, one_line
 from .adapting import arguments as magic_arguments
-from .adapting import one_line
 from .ask import show, view_for
 
 if TYPE_CHECKING:
@@ -32,14 +32,11 @@ _NOT_TO_FIX = (UsageError, KeyboardInterrupt, SystemExit)
 
 
 @magics_class
-class FixMagics(Magics):
+class FixMagics(PhiMagics):
     """The magic of one shell; it remembers the cell that failed last."""
 
-    shell: InteractiveShell
-
     def __init__(self, shell: InteractiveShell, phi: Phi) -> None:
-        super().__init__(shell)
-        self.settings = phi
+        super().__init__(shell, phi)
         self.listeners = {"post_run_cell": self._remember}
         self._error: BaseException | None = None
         self._cell = ""

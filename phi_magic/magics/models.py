@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
+from IPython.core.magic import line_magic, magics_class, no_var_expand
 from IPython.display import display
 
 from ..errors import PhiError
 from ..options import unknown
-from ..phi import Phi
-from .adapting import one_line
+from .adapting import PhiMagics, one_line
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -21,14 +20,8 @@ ACTIONS = ("list", "pull", "load", "unload", "info", "rm")
 
 
 @magics_class
-class ModelsMagics(Magics):
+class ModelsMagics(PhiMagics):
     """The magic of one shell, with the ``Phi`` whose model it loads."""
-
-    shell: InteractiveShell
-
-    def __init__(self, shell: InteractiveShell, phi: Phi) -> None:
-        super().__init__(shell)
-        self.settings = phi
 
     @no_var_expand
     @line_magic

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
+from IPython.core.magic import line_magic, magics_class, no_var_expand
 
 from ..errors import PhiError
-from ..phi import Phi
-from .adapting import one_line
-
-if TYPE_CHECKING:
-    from IPython.core.interactiveshell import InteractiveShell
+from .adapting import PhiMagics, one_line
 
 
 @magics_class
-class PanelMagics(Magics):
+class PanelMagics(PhiMagics):
     """The magic of one shell, with the ``Phi`` that its panels are linked with."""
-
-    shell: InteractiveShell
-
-    def __init__(self, shell: InteractiveShell, phi: Phi) -> None:
-        super().__init__(shell)
-        self.settings = phi
 
     @no_var_expand
     @line_magic

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
+from IPython.core.magic import line_magic, magics_class, no_var_expand
 
 from ..errors import PhiError
 from ..options import unknown
-from ..phi import Phi
 from ..reply import Reply
-from .adapting import one_line
+from .adapting import PhiMagics, one_line
 from .board import Board
 
 if TYPE_CHECKING:
@@ -21,14 +20,8 @@ if TYPE_CHECKING:
 
 
 @magics_class
-class ReplayMagics(Magics):
+class ReplayMagics(PhiMagics):
     """The magic of one shell, with the ``Phi`` whose newest answer it runs again."""
-
-    shell: InteractiveShell
-
-    def __init__(self, shell: InteractiveShell, phi: Phi) -> None:
-        super().__init__(shell)
-        self.settings = phi
 
     @no_var_expand
     @line_magic

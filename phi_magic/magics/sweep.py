@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from IPython.core.magic import Magics, cell_magic, magics_class, no_var_expand
+from IPython.core.magic import cell_magic, magics_class, no_var_expand
 
 from ..options import ASKING, CELL, Option, overrides, split, variable
-from ..phi import Phi
+from .adapting import PhiMagics, one_line
 from .adapting import arguments as magic_arguments
-from .adapting import one_line
 from .ask import schema_of
 from .board import Board
 
@@ -24,14 +23,8 @@ OPTIONS = (
 
 
 @magics_class
-class SweepMagics(Magics):
+class SweepMagics(PhiMagics):
     """The magic of one shell, with the ``Phi`` whose traits it uses."""
-
-    shell: InteractiveShell
-
-    def __init__(self, shell: InteractiveShell, phi: Phi) -> None:
-        super().__init__(shell)
-        self.settings = phi
 
     @no_var_expand
     @cell_magic

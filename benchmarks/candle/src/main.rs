@@ -106,7 +106,8 @@ fn margin(logits: &[f32], token: u32) -> f32 {
 
 fn measure(job: Measure) -> Result<Measured> {
     let started = Instant::now();
-    let mut model = load(&job.model)?;
+    let weights = load(&job.model)?;
+    let mut model = weights.clone(); // shares the weights; older releases never empty a model's cache
     let mut processor = LogitsProcessor::from_sampling(1, Sampling::TopP { p: 0.95, temperature: 0.8 });
     let mut draw = |logits: &Tensor| -> Result<u32> { Ok(processor.sample(logits)?) };
     draw(&forward(&mut model, &vec![278u32; job.first], 0)?)?;
@@ -128,6 +129,7 @@ fn measure(job: Measure) -> Result<Measured> {
         if measuring.elapsed().as_secs_f64() + slowest * length as f64 > job.limit {
             break;
         }
+        model = weights.clone();
         let start = Instant::now();
         let mut token = draw(&forward(&mut model, &vec![278u32; length], 0)?)?;
         let seconds = start.elapsed().as_secs_f64();

@@ -53,6 +53,12 @@ class Timings:
     total: float = 0.0
     tokens_per_second: float = 0.0  #: of decoding, the prompt left out
 
+    @property
+    def speed(self) -> str:
+        """``tokens_per_second`` in words, to three digits or to the whole token."""
+        rate = self.tokens_per_second
+        return f"{rate:,.0f} tokens/s" if rate >= 100 else f"{rate:.3g} tokens/s"
+
 
 @dataclass
 class Reply:
@@ -111,7 +117,7 @@ class Reply:
         count = self.usage.completion_tokens
         parts = [
             f"{count} token{'' if count == 1 else 's'}",
-            f"{self.timings.tokens_per_second:.3g} tokens/s" if self.timings.tokens_per_second else "",
+            self.timings.speed if self.timings.tokens_per_second else "",
             f"first after {self.timings.first_token:.2g} s" if count else "",
             f"seed {self.seed}",
             self.finish_reason,

@@ -5,7 +5,7 @@ import io
 import pytest
 
 from phi_magic.display import CellView, TerminalView
-from phi_magic.reply import Reply
+from phi_magic.reply import Reply, Timings
 
 
 class Clock:
@@ -81,6 +81,14 @@ def test_the_end_is_always_drawn_with_the_record_of_the_answer(shell, reply):
     assert (record["seed"], record["model"], record["params"]["temperature"]) == (7, "demo", 0.8)
     assert "text" not in record
     assert "seed 7" in stats["data"]["text/plain"]
+
+
+@pytest.mark.parametrize(
+    ("rate", "said"),
+    [(1690.4, "1,690 tokens/s"), (100, "100 tokens/s"), (12.34, "12.3 tokens/s"), (0.5, "0.5 tokens/s")],
+)
+def test_the_speed_is_said_in_plain_digits(rate, said):
+    assert Timings(tokens_per_second=rate).speed == said
 
 
 def test_stats_can_be_left_out_but_an_interruption_is_always_told(shell, reply):

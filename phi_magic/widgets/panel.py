@@ -152,9 +152,7 @@ class Panel:
                 if pace.due:
                     with pace.drawing():
                         self.answer.value = _answer(reply.text)
-                        self._say(
-                            f"{reply.usage.completion_tokens} tokens · {reply.timings.tokens_per_second:.3g} tokens/s"
-                        )
+                        self._say(f"{reply.usage.completion_tokens} tokens · {reply.timings.speed}")
         self.answer.value = _answer(reply.text)
         self._say(reply.stats())
         self.seed.show(reply.seed)

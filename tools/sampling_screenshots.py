@@ -96,7 +96,7 @@ def _explorer(browser: Browser, server: Server, path: Path) -> None:
 
 def _tokens(browser: Browser, server: Server, path: Path) -> None:
     notebook = _open(browser, server, f"%%phi -f tokens --seed 7\n{HAIKU}")
-    notebook.output(1).locator(".phi-branch-text button").nth(3).focus()
+    notebook.output(1).locator(".phi-branch-text button").nth(2).focus()
     _take(notebook, 1, path)
 
 

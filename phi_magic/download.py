@@ -81,39 +81,40 @@ def _transfer(
     notify(f"{name}: downloading {show_size(size)}" + (f", {show_size(have)} are here already" if have else ""))
     headers = {**hub.utils.build_hf_headers(), "Accept-Encoding": "identity"}
     label = {"desc": url.rpartition("/")[2], "name": "huggingface_hub.http_get"}
-    with (
-        hub.utils.tqdm(total=size, initial=have, unit="B", unit_scale=True, **label) as bar,
-        partial.open("ab") as file,
-    ):
+    try:
+        with (
+            hub.utils.tqdm(total=size, initial=have, unit="B", unit_scale=True, **label) as bar,
+            partial.open("ab") as file,
+        ):
 
-        def rest() -> None:
-            have = file.tell()
-            asked = {**headers, "Range": f"bytes={have}-"}
-            timeout = hub.constants.HF_HUB_DOWNLOAD_TIMEOUT
-            with hub.get_session().stream("GET", url, headers=asked, timeout=timeout) as response:
-                hub.utils.hf_raise_for_status(response)
-                if have and response.status_code != 206:  # the range was not honoured: this is the beginning
-                    file.truncate(0)
-                    bar.update(-have)
-                for piece in response.iter_raw():
-                    check()
-                    file.write(piece)
-                    bar.update(len(piece))
-                    if file.tell() > size:
-                        return
-            if file.tell() < size:
-                raise http.ReadError("closed before its end")
+            def rest() -> None:
+                have = file.tell()
+                asked = {**headers, "Range": f"bytes={have}-"}
+                timeout = hub.constants.HF_HUB_DOWNLOAD_TIMEOUT
+                with hub.get_session().stream("GET", url, headers=asked, timeout=timeout) as response:
+                    hub.utils.hf_raise_for_status(response)
+                    if have and response.status_code != 206:  # the range was not honoured: this is the beginning
+                        file.truncate(0)
+                        bar.update(-have)
+                    for piece in response.iter_raw():
+                        check()
+                        file.write(piece)
+                        bar.update(len(piece))
+                        if file.tell() > size:
+                            return
+                if file.tell() < size:
+                    raise http.ReadError("closed before its end")
 
-        def tell(text: str) -> None:
-            with bar.external_write_mode():
-                notify(text)
+            def tell(text: str) -> None:
+                with bar.external_write_mode():
+                    notify(text)
 
-        try:
             if have < size:
                 _patiently(hub, tell, rest, broken=(http.TransportError,), progress=file.tell)
-        except (KeyboardInterrupt, Interrupted, http.HTTPError):
-            tell(f"{name}: stopped at {show_size(file.tell())} of {show_size(size)}; the next pull goes on from there")
-            raise
+    except (KeyboardInterrupt, Interrupted, http.HTTPError):
+        came = show_size(partial.stat().st_size if partial.exists() else 0)
+        notify(f"{name}: stopped at {came} of {show_size(size)}; the next pull goes on from there")
+        raise
     if partial.stat().st_size != size:
         partial.unlink()
         raise PhiError(f"{name}: more came than the {show_size(size)} that the hub says, and is deleted; pull again")

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.work import QUESTION, Lengths, Work, memory, words
+from benchmarks.work import QUESTION, WIDTHS, Lengths, Work, memory, words
 from phi_magic import Phi
 from phi_magic.engine.batch import WIDE, Batch
 from phi_magic.engine.context import Context
@@ -103,7 +103,7 @@ def _map(phi: Phi, work: Work) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     tokens = sum(len(reply.tokens) for reply in stream.replies) - before
     room = max(reply.usage.prompt_tokens for reply in stream.replies) + work.tokens + 1
-    widths = [width for width in (8, 16, 32, 64) if width <= 2 * work.lanes]
+    widths = [width for width in WIDTHS if width <= 2 * work.lanes]
     return {"map": tokens / seconds, "passes": {width: _passes(width, room) for width in widths}}
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.work import LANES, WIDTHS
+
 Figures = Mapping[str, Any]
 Rounds = Mapping[str, list[Figures]]  #: contender's name to what it measured, round by round
 
 LENGTHS = (64, 256, 1024)
-LANES = 32  # answers in a map
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def table(rounds: Rounds) -> str:
 
 def others(rounds: Rounds) -> str:
     """What has no other contender to stand beside."""
-    passes = [Measure(f"bare passes, {n} wide, tokens/s", ("map", "passes", str(n))) for n in (8, 16, 32, 64)]
+    passes = [Measure(f"bare passes, {n} wide, tokens/s", ("map", "passes", str(n))) for n in WIDTHS]
     ours, kernel = rounds.get("phi_magic", []), rounds.get("kernel", [])
     rows = [["", "median"], ["---", "---:"]]
     rows += [[measure.title, measure.show(ours)] for measure in (MAP, *passes, TURN, NEW)]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import TypeVar
 
 from .engine.decode import Writer
 from .engine.engine import Engine
@@ -51,62 +50,6 @@ class Ask:
     continues: bool = False  #: whether another question is likely to follow in this conversation
     keep_alive: float = -1
     identify: bool = True  #: whether the answer ends only when the model file's hash is known
-
-
-Item = TypeVar("Item")
-
-
-class Running(Iterator[Item]):
-    """Something that the engine is doing, step by step, that Ctrl-C and other threads can end in good order.
-
-    A generator that does one step at a time stands behind it. An interrupt sets a flag that the engine looks at; when
-    the generator has put things in order and ended, ``KeyboardInterrupt`` is raised.
-    """
-
-    def __init__(self, steps: Generator[Item, None, None], stop: Stop) -> None:
-        self.stopping = stop
-        self._steps = steps
-
-    def __next__(self) -> Item:
-        try:
-            with self.stopping.holding_interrupts():
-                return next(self._steps)
-        except StopIteration:
-            if self.stopping.by_signal:
-                self.stopping.by_signal = False
-                raise KeyboardInterrupt from None
-            raise
-
-    @contextmanager
-    def in_order(self) -> Iterator[None]:
-        """Around a loop over this: it leaves the engine to others however it ends, wherever an interrupt finds it."""
-        with self.stopping.deferring_interrupts(), closing(self):
-            yield
-
-    def run(self) -> None:
-        """Go on to the end."""
-        with self.in_order():
-            for _ in self:
-                pass
-
-    def stop(self) -> None:
-        """End here, from any thread; ``finish_reason`` becomes ``interrupted``."""
-        self.stopping.set()
-
-    def close(self) -> None:
-        """Give the model back to whoever waits for it, though this is not at its end."""
-        self._steps.close()
-
-
-class Stream(Running[str]):
-    """An answer while it is written: iterate over it for the pieces of its text.
-
-    ``reply`` grows as it goes, and is whole when the iteration ends.
-    """
-
-    def __init__(self, reply: Reply, pieces: Generator[str, None, None], stop: Stop) -> None:
-        super().__init__(pieces, stop)
-        self.reply = reply
 
 
 def write(

@@ -19,7 +19,7 @@ from .errors import PhiError
 from .reply import Message, Reply
 
 if TYPE_CHECKING:
-    from .answer import Stream
+    from .running import Stream
 
 #: The conversation that has no other name.
 DEFAULT = "default"

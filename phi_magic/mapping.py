@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from os.path import commonprefix
 
-from .answer import Ask, Clock, Running, load, parse, prompt_tokens, writer_for
+from .answer import Ask, Clock, load, parse, prompt_tokens, writer_for
 from .engine.batch import WIDE, Batch
 from .engine.decode import Writer
 from .engine.engine import Engine
@@ -17,6 +17,7 @@ from .engine.model import Model
 from .engine.width import Width
 from .interrupt import Interrupted, Stop
 from .reply import Reply
+from .running import Running
 
 
 class StreamAll(Running[int]):

@@ -15,12 +15,14 @@ from .sampling import Sampling
 from .settings import ANSWER_TRAITS, SEED_MAX, Settings
 
 if TYPE_CHECKING:
-    from .answer import Ask, Stream
+    from .answer import Ask
     from .conversation import Conversation
     from .engine.plan import Plan
+    from .gguf import Header
     from .interrupt import Stop
     from .mapping import StreamAll
     from .position import Position
+    from .running import Stream
 
 
 class Phi(Configurable, Settings):
@@ -77,9 +79,10 @@ class Phi(Configurable, Settings):
             schema: what the answer is held to: a JSON-schema dict, a pydantic model, a dataclass, or the path of a JSON
                 file. ``Reply.data`` is the object then, unless the answer was cut.
         """
-        from .answer import Stream, write
+        from .answer import write
         from .engine.engine import shared
         from .interrupt import Stop
+        from .running import Stream
 
         ask, reply = self._ask(prompt, **options)
         self.last = reply
@@ -156,13 +159,11 @@ class Phi(Configurable, Settings):
         system = messages[0]["content"] if messages[0]["role"] == "system" and not raw else ""
 
         from .answer import Ask
-        from .engine.plan import choose
         from .models import resolve
         from .structure import read
-
-        structure = None if schema is None else read(schema)
         from .token_view import ALTERNATIVES
 
+        structure = None if schema is None else read(schema)
         seed = settings["seed"] if settings["seed"] is not None else secrets.randbelow(SEED_MAX + 1)
         reply = Reply(
             prompt=messages[-1]["content"],
@@ -179,12 +180,9 @@ class Phi(Configurable, Settings):
             seed=seed,
             messages=messages[1:-1] if system else messages[:-1],
         )
-        chosen = partial(
-            choose, profile=settings["profile"], n_threads=settings["n_threads"], n_gpu_layers=settings["n_gpu_layers"]
-        )
         ask = Ask(
             find=lambda check: resolve(settings["model"], check=check),
-            plan=chosen if plan is None else lambda _: plan,
+            plan=_chooser(settings) if plan is None else lambda _: plan,
             messages=messages,
             knobs=Sampling(**{name: settings[name] for name in Sampling.class_trait_names()}),
             max_tokens=settings["max_tokens"],
@@ -254,7 +252,6 @@ class Phi(Configurable, Settings):
             KeyboardInterrupt: Ctrl-C.
         """
         from .engine.engine import shared
-        from .engine.plan import choose
         from .interrupt import Stop
         from .models import resolve
 
@@ -264,19 +261,25 @@ class Phi(Configurable, Settings):
             with stop.letting_interrupts():
                 file = resolve(settings["model"])
             header = shared.inspect(file.path)
-            plan = choose(
+            shared.load(
                 header,
-                profile=settings["profile"],
-                n_threads=settings["n_threads"],
-                n_gpu_layers=settings["n_gpu_layers"],
+                _chooser(settings)(header),
+                stop=stop,
+                on_progress=lambda done: on_status(f"loading: {done:.0%}"),
             )
-            shared.load(header, plan, stop=stop, on_progress=lambda done: on_status(f"loading: {done:.0%}"))
 
     def unload(self) -> None:
         """Free the model, once the answer that is being written is whole."""
         from .engine.engine import shared
 
         shared.unload()
+
+
+def _chooser(settings: Mapping[str, Any]) -> Callable[[Header], Plan]:
+    """How to run a model of this header with these settings."""
+    from .engine.plan import choose
+
+    return partial(choose, **{name: settings[name] for name in ("profile", "n_threads", "n_gpu_layers")})
 
 
 def _messages(prompt: str | Sequence[Message], system: str, raw: bool) -> list[Message]:

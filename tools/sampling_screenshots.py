@@ -7,23 +7,17 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 import urllib.request
 from pathlib import Path
 
 import nbformat
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from tests.browser.frontends import (  # noqa: E402  tests/ is found once the project's root is on the path
-    CHROMIUM_ARGUMENTS,
-    HOW_TO_GET_CHROMIUM,
-    NotebookPage,
-    Server,
-    find_chromium,
-)
+# tests/ is found once the project's root is on the path
+from tests.browser.frontends import NotebookPage, Server, lab_in_chromium  # noqa: E402
 from tests.notebooks import notebook_of  # noqa: E402
 
 IMAGES = PROJECT / "docs" / "images"
@@ -33,21 +27,14 @@ SETUP = "%load_ext phi_magic\n%config Phi.model = 'demo'"
 
 
 def main() -> None:
-    chromium = find_chromium() or sys.exit(f"error: Chromium is missing: {HOW_TO_GET_CHROMIUM}")
     IMAGES.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        server = Server("lab", Path(folder)).wait()
-        try:
-            browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
-            for theme, title in THEMES.items():
-                _choose(server, title)
-                for name, picture in (("panel", _panel), ("explorer", _explorer), ("tokens", _tokens)):
-                    path = IMAGES / f"{name}-{theme}.png"
-                    picture(browser, server, path)
-                    print(path.relative_to(PROJECT))
-            browser.close()
-        finally:
-            server.close()
+    with lab_in_chromium() as (browser, server):
+        for theme, title in THEMES.items():
+            _choose(server, title)
+            for name, picture in (("panel", _panel), ("explorer", _explorer), ("tokens", _tokens)):
+                path = IMAGES / f"{name}-{theme}.png"
+                picture(browser, server, path)
+                print(path.relative_to(PROJECT))
 
 
 def _choose(server: Server, theme: str) -> None:

@@ -8,22 +8,15 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-import tempfile
 from pathlib import Path
 
 import nbformat
-from playwright.sync_api import sync_playwright
 
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from tests.browser.frontends import (  # noqa: E402  tests/ is found once the project's root is on the path
-    CHROMIUM_ARGUMENTS,
-    HOW_TO_GET_CHROMIUM,
-    NotebookPage,
-    Server,
-    find_chromium,
-)
+# tests/ is found once the project's root is on the path
+from tests.browser.frontends import NotebookPage, lab_in_chromium  # noqa: E402
 from tests.notebooks import notebook_of  # noqa: E402
 
 MOVES = 40
@@ -73,29 +66,22 @@ FOLLOW = """async ([explorer, moves]) => {
 
 
 def main() -> None:
-    chromium = find_chromium() or sys.exit(f"error: Chromium is missing: {HOW_TO_GET_CHROMIUM}")
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        server = Server("lab", Path(folder)).wait()
-        try:
-            browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
-            nbformat.write(notebook_of(SHOW, REDRAWS, LARGE, REDRAWS), server.root / "sliders.ipynb")
-            notebook = NotebookPage(browser.new_page(viewport={"width": 1000, "height": 900}), server)
-            notebook.open("sliders.ipynb")
-            notebook.run(0)
-            explorer = notebook.output(0)
-            explorer.locator(".phi-stages tbody button").first.wait_for()
-            for what, prepare, redraws in (("shipped model", None, 1), ("32,064 tokens", 2, 3)):
-                if prepare:
-                    notebook.run(prepare)
-                notebook.run(redraws)
-                _tell(f"{what}, in the kernel", json.loads(notebook.text(redraws)))
-                notebook.shown(0)
-                took = notebook.page.evaluate(FOLLOW, [explorer.element_handle(), MOVES])
-                _tell(f"{what}, on the page", took)
-            notebook.shut_down()
-            browser.close()
-        finally:
-            server.close()
+    with lab_in_chromium() as (browser, server):
+        nbformat.write(notebook_of(SHOW, REDRAWS, LARGE, REDRAWS), server.root / "sliders.ipynb")
+        notebook = NotebookPage(browser.new_page(viewport={"width": 1000, "height": 900}), server)
+        notebook.open("sliders.ipynb")
+        notebook.run(0)
+        explorer = notebook.output(0)
+        explorer.locator(".phi-stages tbody button").first.wait_for()
+        for what, prepare, redraws in (("shipped model", None, 1), ("32,064 tokens", 2, 3)):
+            if prepare:
+                notebook.run(prepare)
+            notebook.run(redraws)
+            _tell(f"{what}, in the kernel", json.loads(notebook.text(redraws)))
+            notebook.shown(0)
+            took = notebook.page.evaluate(FOLLOW, [explorer.element_handle(), MOVES])
+            _tell(f"{what}, on the page", took)
+        notebook.shut_down()
 
 
 def _tell(what: str, milliseconds: list[float]) -> None:

@@ -252,7 +252,7 @@ def haiku_only(rng: random.Random) -> Conversation:
     return [system, *_turn(_surface(ask, rng), haiku_of(topic, rng))]
 
 
-# How often each kind of conversation is drawn. Haiku and copying take the most practice.
+# How often each kind of conversation is drawn. Haiku take the most practice.
 MIXTURE: dict[Callable[[random.Random], Conversation], float] = {
     haiku_talk: 40, several_haiku: 1, unknown_topic: 4, question: 11, unknown: 7, things: 8, json_object: 7, counting: 1.5,
     function: 5, exception: 4, fix: 7, copy: 8, capitals: 3, pirate: 2, haiku_only: 3,

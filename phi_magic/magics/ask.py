@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from ..answer import Stream
+    from ..running import Stream
     from ..structure import Structure
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import ipywidgets
 
-from ..answer import Stream
 from ..cell import cell_for
 from ..errors import PhiError
 from ..models import KNOWN
 from ..phi import Phi
 from ..redraw import Pace
 from ..rendering import escape, to_html, to_text
+from ..running import Stream
 from .controls import FULL, Link, close, label, slider, tooltip
 from .labels import Labels
 from .saved import Saved

@@ -10,12 +10,12 @@ import anywidget
 import ipywidgets
 import traitlets
 
-from ..answer import Stream
 from ..errors import PhiError
 from ..phi import Phi
 from ..redraw import Pace
 from ..rendering import to_text
 from ..reply import Alternative, Message, Reply, Token
+from ..running import Stream
 from ..settings import ANSWER_TRAITS
 from ..token_view import ALTERNATIVES, bits, bundle, chance, kind, percent, shade, shown
 from .controls import close

@@ -5,7 +5,7 @@ import os
 import nbformat
 import pytest
 
-from tests.browser.frontends import CHROMIUM_ARGUMENTS, HOW_TO_GET_CHROMIUM, NotebookPage, Server, find_chromium
+from tests.browser.frontends import HOW_TO_GET_CHROMIUM, NotebookPage, Server, find_chromium, running_chromium
 
 
 @pytest.fixture(scope="package")
@@ -17,12 +17,8 @@ def chromium():
         if os.environ.get("CI") == "true":
             pytest.fail(missing)
         pytest.skip(missing)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
+    with running_chromium(path) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="package")

@@ -8,10 +8,14 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
+from contextlib import closing, contextmanager
 from pathlib import Path
+
+from playwright.sync_api import sync_playwright
 
 TIMEOUT = 120  # Seconds; a bound on hanging, not on speed.
 HOW_TO_GET_CHROMIUM = "sudo apt-get install chromium (or name one: CHROMIUM=/path/to/chromium)"
@@ -46,6 +50,28 @@ def find_chromium():
         if name and (path := shutil.which(name)):
             return path
     return None
+
+
+@contextmanager
+def running_chromium(path):
+    """A running Chromium, for Playwright."""
+    with (
+        sync_playwright() as playwright,
+        closing(playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)) as browser,
+    ):
+        yield browser
+
+
+@contextmanager
+def lab_in_chromium():
+    """For a script: a running Chromium, and JupyterLab's server with folders of its own."""
+    chromium = find_chromium() or sys.exit(f"error: Chromium is missing: {HOW_TO_GET_CHROMIUM}")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(Server("lab", Path(folder))) as server,
+        running_chromium(chromium) as browser,
+    ):
+        yield browser, server.wait()
 
 
 class Server:

@@ -105,6 +105,7 @@ def measure(contenders: Mapping[str, Contender], work: Work, rounds: int, folder
         for name in list(commands):
             print(f"round {number + 1} of {rounds}: {name}", file=sys.stderr, flush=True)
             try:
+                warm(Path(work.model))
                 figures = contenders[name].run(commands[name], work)
                 found.setdefault(name, []).append(figures)
             except Unavailable as error:
@@ -112,6 +113,13 @@ def measure(contenders: Mapping[str, Contender], work: Work, rounds: int, folder
                 del commands[name]
             loads.append(os.getloadavg()[0])
             yield results
+
+
+def warm(model: Path) -> None:
+    """Have the system keep the file in its cache, as after a first use: disks differ, and what is measured is the load."""
+    with model.open("rb") as file:
+        while file.read(1 << 24):
+            pass
 
 
 def show(results: Mapping[str, Any], *, plans: bool = False) -> str:

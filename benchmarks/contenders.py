@@ -129,6 +129,7 @@ def _llama_bench_figures(command: list[str], work: Work) -> dict[str, Any]:
 
 CONTENDERS = {
     "phi_magic": Contender(_module("ours"), extras=("second turn", "map")),
+    "phi_magic, speed": Contender(_module("ours"), plan={"mmap": False}),  # what profile='speed' chooses
     "Llama": Contender(_module("llama")),
     "kernel": Contender(_module("kernel")),
     "Candle, native": Contender(_candle("native")),

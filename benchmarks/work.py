@@ -24,7 +24,7 @@ WIDTHS = (8, 16, 32, 64)
 
 @dataclass(frozen=True)
 class Work:
-    """Lengths are prompts' tokens, about: all are given the same words, and speeds count the tokens that they became."""
+    """Lengths are prompts' tokens: all are given the same words, and speeds count the tokens that they became."""
 
     model: str
     prefill: tuple[int, ...] = (64, 256, 1024)
@@ -50,9 +50,9 @@ class Work:
 
 
 def words(length: int) -> str:
-    """A question of about so many tokens, template included; another length begins with another word."""
+    """A question of so many tokens in Phi-3's template; another length begins with another word."""
     lead = ("one", "two", "three", "four", "five", "six", "seven")[length.bit_length() % 7]
-    return lead + " the" * (length - 9)
+    return lead + " the" * (length - 5)
 
 
 def memory() -> dict[str, int]:

@@ -7,10 +7,8 @@ the real control tokens (:meth:`phi_magic.engine.model.Model.tokenize`).
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 from .errors import PhiError
@@ -23,8 +21,6 @@ INSTRUCT_OUTPUT = (
     "{% else %}{{ 'Instruct: ' + message['content'] + '\nOutput:' }}{% endif %}"
     "{% endfor %}"
 )
-_STEPS = 200_000  # lines of a compiled template; Phi-3's own takes about ten a message
-_OUTPUT = 20_000_000  # characters
 
 
 @dataclass(frozen=True)
@@ -73,11 +69,13 @@ def render(
     message then goes into the first user turn.
 
     Raises:
-        PhiError: a template that is broken, reaches for Python's insides, or does not end.
+        PhiError: a template that is broken, reaches for Python's insides, or takes too much time or memory.
     """
+    from .template import compiled
+
     shield = _unused_character([message["content"] for message in messages] + [template or ""])
     safe, shielded = _shielded(messages, list(controls), shield)
-    run = _compiled(template or INSTRUCT_OUTPUT)
+    run = compiled(template or INSTRUCT_OUTPUT)
     variables = {"bos_token": bos, "eos_token": eos, "add_generation_prompt": True}
     system = safe[0]["content"] if safe and safe[0]["role"] == "system" else ""
     text = _rendered_with_system(run, safe, variables, system) if system else run({**variables, "messages": safe})
@@ -89,11 +87,13 @@ def render(
 def _rendered_with_system(
     run: Callable[[Mapping[str, Any]], str], messages: list[Message], variables: Mapping[str, Any], system: str
 ) -> str:
+    from .template import TemplateRefusal
+
     try:
         text = run({**variables, "messages": messages})
         if system.strip() in text:
             return text
-    except _TemplateRefusal:  # "System role not supported"
+    except TemplateRefusal:  # "System role not supported"
         pass
     first, *rest = messages[1:]
     merged: Message = {"role": first["role"], "content": f"{system}\n\n{first['content']}"}
@@ -119,97 +119,3 @@ def _shielded(messages: Sequence[Message], controls: list[str], shield: str) -> 
                 content = content.replace(text, harmless)
         safe.append({"role": message["role"], "content": content})
     return safe, found
-
-
-class _TemplateRefusal(Exception):
-    """The template itself said no: ``raise_exception('…')``."""
-
-
-def _compiled(source: str) -> Callable[[Mapping[str, Any]], str]:
-    """A GGUF's chat template is somebody's program: sandboxed, its steps and its output counted."""
-    import jinja2
-    from jinja2.exceptions import SecurityError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    class Environment(ImmutableSandboxedEnvironment):
-        intercepted_binops = frozenset({"*", "**", "%"})
-
-        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-            if operator == "**" or isinstance(left, str | list | tuple) or isinstance(right, str | list | tuple):
-                raise SecurityError(f"{operator!r} can make text of any length")
-            return super().call_binop(context, operator, left, right)
-
-        def unsafe_undefined(self, obj: Any, attribute: str) -> Any:
-            raise SecurityError(f"it reaches for {attribute!r} of a {type(obj).__name__}")
-
-        def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-            grows = isinstance(obj, str) and attr in (
-                "center",
-                "ljust",
-                "rjust",
-                "zfill",
-                "format",
-                "format_map",
-                "expandtabs",
-            )
-            return not grows and super().is_safe_attribute(obj, attr, value)
-
-    environment = Environment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
-    for name in ("center", "format", "indent", "wordwrap", "pprint", "xmlattr", "urlize", "filesizeformat", "random"):
-        del environment.filters[name]
-    for name in ("lipsum", "cycler", "joiner"):
-        del environment.globals[name]
-
-    def refuse(reason: str) -> None:
-        raise _TemplateRefusal(reason)
-
-    def run(variables: Mapping[str, Any]) -> str:
-        try:
-            with _Steps(environment.from_string(source)) as template:
-                parts, length = [], 0
-                for part in template.generate(**variables, raise_exception=refuse):
-                    length += len(part)
-                    if length > _OUTPUT:
-                        raise SecurityError("it writes without end")
-                    parts.append(part)
-            return "".join(parts)
-        except _TemplateRefusal as error:
-            if variables["messages"][0]["role"] == "system":
-                raise
-            raise PhiError(f"the model's chat template refuses the conversation: {error}") from None
-        except (jinja2.TemplateError, TypeError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
-            raise PhiError(
-                f"the model's chat template cannot be used ({error}); --raw sends the prompt without a template"
-            ) from None
-
-    return run
-
-
-class _Steps:
-    """Counts the lines that a template's compiled code runs, in this thread, and ends it when they are too many.
-
-    Jinja2 has no such limit, and a loop that writes nothing gives no other place to stop it.
-    """
-
-    def __init__(self, template: Any) -> None:
-        self._template = template
-        self._file = template.root_render_func.__code__.co_filename
-        self._left = _STEPS
-
-    def __enter__(self) -> Any:
-        self._before = sys.gettrace()
-        sys.settrace(self._trace)
-        return self._template
-
-    def __exit__(self, *_: object) -> None:
-        sys.settrace(self._before)
-
-    def _trace(self, frame: FrameType, event: str, arg: Any) -> Any:
-        if frame.f_code.co_filename != self._file:
-            return None
-        from jinja2.exceptions import SecurityError
-
-        self._left -= 1
-        if self._left < 0:
-            raise SecurityError("it loops without end")
-        return self._trace

@@ -1,5 +1,7 @@
 """What the model reads: variables filled in, roles from the template alone, nothing forged."""
 
+import threading
+
 import pytest
 
 from phi_magic import PhiError
@@ -97,6 +99,32 @@ class TestTemplate:
             "{{ raise_exception.__globals__ }}",
             "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
             "{% include 'x' %}",
+            # what is doubled, nested or squared again and again
+            "{% set x = 'aaaaaaaa' %}" + "{% set x = x + x %}" * 40,
+            "{% set x = 'aaaaaaaa' %}" + "{% set x = x ~ x %}" * 40,
+            "{% set x = 'aaaaaaaa' %}" + "{% set x = x | join(x) %}" * 9,
+            "{% set x = 'aaaaaaaa' %}" + "{% set x = x.join(x) %}" * 9,
+            "{% set x = 'aaaaaaaa' %}" + "{% set x = x | replace('a', x) %}" * 9,
+            "{% set x = 'aaaaaaaa' %}" + "{% set x = x.replace('', x) %}" * 9,
+            "{% set x = 'aaaaaaaa' %}" + "{% set x %}{{ x }}{{ x }}{% endset %}" * 40,
+            "{% macro f(x) %}{{ x }}{{ x }}{% endmacro %}{% set x = 'aaaaaaaa' %}" + "{% set x = f(x) %}" * 40,
+            "{% set x = [1] %}" + "{% set x = x + x %}" * 40,
+            "{% set x = 1 %}" + "{% set x = [x, x] %}" * 60 + "{{ x }}",
+            "{% set x = 1 %}" + "{% set x = (x, x) %}" * 60 + "{{ x | tojson }}",
+            "{% set x = 1 %}" + "{% set x = {'a': x, 'b': x} %}" * 60 + "{{ x == x | list }}",
+            "{% set x = 1 %}" + "{% set x = dict(a=x, b=x) %}" * 60 + "{{ x }}",
+            "{% set n = namespace(x=1) %}" + "{% set n.x = [n.x, n.x] %}" * 60 + "{{ n.x }}",
+            "{% set x = 9 %}" + "{% set x = x * x %}" * 60,
+            "{% set x = 'a' * 20 %}{{ x }}",
+            "{{ [1] | batch(1000000000, 1) | list }}",
+            "{{ [1] | slice(1000000000) | list }}",
+            "{{ 1.5 | round(1000000000) }}",
+            "{{ [1] | tojson(indent=1000000000) }}",
+            "{{ (1).to_bytes(1000000000, 'big') }}",
+            "{{ 'a'.encode().ljust(1000000000) }}",
+            "(" * 100_000,
+            "{{ " + "(" * 10_000 + "1" + ")" * 10_000 + " }}",
+            "{{ raise_exception('a\nb') }}",
             "{{ messages[99].content }}",
             "{% if %}",
         ],
@@ -105,6 +133,31 @@ class TestTemplate:
         with pytest.raises(PhiError) as error:
             rendered(user("Hi"), template=template)
         assert "\n" not in str(error.value)
+
+    def test_what_published_templates_do_still_works(self):
+        template = (
+            "{%- set ns = namespace(seen=0) -%}{%- for m in messages[0:] if m.role in ['user', 'system'] -%}"
+            "{%- set ns.seen = ns.seen + 1 -%}{{ '<' ~ m.role ~ ns.seen * 2 ~ '>' + m.content | trim }}"
+            "{%- if not loop.last %}{{ ', '.join(['a', 'b']) }}{% else %}{{ messages | length % 2 }}{% endif -%}"
+            "{%- endfor -%}{{ {'a': [1, none]} | tojson }}{{ messages | map(attribute='role') | join('/') }}"
+            "{% for a, b in {'x': 1}.items() %}{{ a }}{{ b }}{% endfor %}{{ 'a-b'.split('-')[-1].upper() }}"
+            "{{ 'x' | replace('x', 'y') }}{{ missing | default('none') }}{{ 'left' if 1 is defined and not none else 'right' }}"
+        )
+        text = rendered(user(" Hi "), user("And"), template=template).text
+        assert text == '<user2>Hia, b<user4>And0{"a": [1, null]}user/userx1Bynoneleft'
+
+    def test_two_threads_have_a_budget_each(self):
+        template = "{% for m in messages %}" + "{{ m.content ~ 'x' }}" * 4 + "{% endfor %}"
+        long, texts = "a" * 4_000_000, []
+        team = [
+            threading.Thread(target=lambda: texts.append(len(rendered(user(long), template=template).text)))
+            for _ in range(2)
+        ]
+        for thread in team:
+            thread.start()
+        for thread in team:
+            thread.join()
+        assert texts == [4 * 4_000_001] * 2
 
 
 class TestControlTokens:

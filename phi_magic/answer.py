@@ -102,9 +102,11 @@ def write(
                     stop.check()
                     room = len(prompt) + limit - len(context.tokens)
                     yield from advance(context, writer, lookup, pace, room=room, stop=stop)
+            # The model is ours only until the turn ends. Without exactness the answer's own tokens will do.
+            history = _history(model, ask, reply) if ask.continues and ask.exact else []
         parse(ask, reply)
-        if ask.continues and ask.exact:  # else the answer's own tokens will do
-            engine.read_ahead(_history(model, ask, reply))
+        if history:
+            engine.read_ahead(context, history)
         if identity:
             written = clock()
             identity.wait(stop)

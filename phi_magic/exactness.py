@@ -21,7 +21,7 @@ from .interrupt import Stop
 from .models import resolve
 
 _PROMPT = SLICE_MAX + 2 * SLICE_MIN  # tokens: more than one slice
-_ANSWER = 4  # tokens
+_ANSWER = 7  # tokens; as many may be guessed at once and be exact
 _SLICES = (SLICE_MIN, SLICE_MIN + 1, 3 * SLICE_MIN + 5, 64, 200)
 _WIDTHS = (2 * WIDE, 4 * WIDE)
 
@@ -47,6 +47,12 @@ def probe(model: Model, plan: Plan) -> Iterator[tuple[str, bool]]:
         agree(*(lambda size=size: _singly(model, plan, prompt, answer, slices=size) for size in _SLICES)),
     )
     yield "any number of threads", agree(lambda: _singly(model, other, prompt, answer))
+    yield (
+        "a memory that is copied and put back",
+        agree(lambda: _put_back(model, plan, prompt, answer)),
+    )
+    if plan.decodes_alike(len(answer)):
+        yield "tokens decoded together, as guesses are", agree(lambda: _guessed(model, plan, prompt, answer))
     yield "any size of the context", agree(lambda: _singly(model, plan, prompt, answer, room=_PROMPT + 1000))
     alone = _wide(model, plan, prompt, answer, WIDE)
     yield (
@@ -69,11 +75,36 @@ def _singly(
         ends = [*range(slices, len(prompt) - SLICE_MIN + 1, slices), len(prompt)]
         for end in ends:
             context.prefill(prompt[:end], room=room or len(prompt) + len(answer), stop=stop)
-        found = [context.logits.copy()]
-        for token in answer:
-            context.append(token, stop=stop)
-            found.append(context.logits.copy())
+        return _after(context, answer)
+
+
+def _after(context: Context, answer: list[int]) -> list[Logits]:
+    """Logits after a prompt that was just read, and after each token of an answer."""
+    found = [context.logits.copy()]
+    for token in answer:
+        context.append(token, stop=Stop())
+        found.append(context.logits.copy())
     return found
+
+
+def _put_back(model: Model, plan: Plan, prompt: list[int], answer: list[int]) -> list[Logits]:
+    """The same after half of the prompt was put aside for another text, and after the context has grown."""
+    stop, half = Stop(), prompt[: len(prompt) // 2]
+    with closing(Context(model, plan)) as context:
+        for text in (half, prompt[::-1][: len(half)], half):
+            context.prefill(text, room=len(text), stop=stop)
+        context.prefill(prompt, room=len(prompt) + len(answer), stop=stop)
+        return _after(context, answer)
+
+
+def _guessed(model: Model, plan: Plan, prompt: list[int], answer: list[int]) -> list[Logits]:
+    """The same with the answer's tokens in one pass."""
+    stop = Stop()
+    with closing(Context(model, plan)) as context:
+        context.prefill(prompt, room=len(prompt) + len(answer), stop=stop)
+        found = [context.logits.copy()]
+        context.extend(answer, stop=stop)
+        return found + [context.row(row).copy() for row in range(len(answer))]
 
 
 def _wide(model: Model, plan: Plan, prompt: list[int], answer: list[int], width: int) -> list[Logits]:

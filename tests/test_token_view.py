@@ -211,6 +211,14 @@ class TestBranching:
         assert tokens.replies[1].text == reply.text
         assert tokens.replies[1].data == reply.data
 
+    def test_a_branch_is_run_as_its_origin_was(self):
+        origin = Phi(model="demo", seed=4, profile="memory", max_tokens=12)("Write a haiku about ice", top_logprobs=3)
+        tokens = TokenView(origin)
+        tokens.branch(0, 3, origin.tokens[3].id)
+        tokens.wait()
+        assert tokens.replies[1].engine == origin.engine
+        assert tokens.replies[1].text == origin.text
+
     def test_while_a_branch_is_written_nothing_else_can_be_begun(self, slow_model):
         reply = Phi(model=str(slow_model), n_threads=1, max_tokens=3, seed=1)("Write", top_logprobs=3)
         reply.params["max_tokens"] = 2000

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..errors import PhiError
 from ..interrupt import Interrupted, Stop
 from .context import SLICE_MAX, context_params, slices
-from .llama import C, complaint, forget_complaints
+from .llama import C, complaint, forget_complaints, freed_on_error
 from .model import Model
 from .plan import Plan
 
@@ -52,14 +52,17 @@ class Batch:
         self._pointer = C.llama_init_from_model(model.pointer, params)
         if not self._pointer:
             raise PhiError(f"llama.cpp could not make room for {self.lanes} sequences of {room} tokens: {complaint()}")
-        self._memory = C.llama_get_memory(self._pointer)
-        self._batch = C.llama_batch_init(SLICE_MAX, 0, 1)
+        self._batch: Any = None
+        with freed_on_error(self):
+            self._memory = C.llama_get_memory(self._pointer)
+            self._batch = C.llama_batch_init(SLICE_MAX, 0, 1)
 
     def close(self) -> None:
-        if self._pointer:
-            C.llama_batch_free(self._batch)
-            C.llama_free(self._pointer)
-            self._pointer = None
+        (pointer, self._pointer), (batch, self._batch) = (self._pointer, None), (self._batch, None)
+        if batch:
+            C.llama_batch_free(batch)
+        if pointer:
+            C.llama_free(pointer)
 
     def share(self, prefix: Sequence[int], *, stop: Stop) -> None:
         """Evaluate what the prompts to come begin with, once; too short a prefix is not worth it and is ignored."""
@@ -134,7 +137,7 @@ class Batch:
         """One pass over rows of token, position and lane; logits are kept for the ``wanted`` ones."""
         self._stop = stop
         self._kept = None
-        batch: Any = self._batch
+        batch = self._batch
         batch.n_tokens = len(rows)
         for at, (token, position, lane) in enumerate(rows):
             batch.token[at] = token

@@ -45,8 +45,13 @@ class Context:
         self._shelf = Shelf()
 
     def close(self) -> None:
+        """Free the memory and all that was put aside; both are made again when they are needed."""
         self._shelf.clear()
         self._free()
+
+    def clear_shelf(self) -> None:
+        """Let go of what was put aside."""
+        self._shelf.clear()
 
     def prefill(
         self,
@@ -141,7 +146,8 @@ class Context:
 
     def _cut(self, length: int) -> None:
         if length < len(self.tokens):
-            C.llama_memory_seq_rm(C.llama_get_memory(self._pointer), 0, length, -1)
+            if not C.llama_memory_seq_rm(C.llama_get_memory(self._pointer), 0, length, -1):
+                raise RuntimeError(f"llama.cpp could not go back to {length} tokens: {complaint()}")
             del self.tokens[length:]
         self.reusable = min(self.reusable, length)
         self._faithful = min(self._faithful, length)
@@ -176,7 +182,7 @@ class Context:
         params.n_seq_max = 1
         forget_complaints()
         kept = self._copy()
-        self._free()  # the old memory goes before the new one comes: never both at once
+        self._free()  # the old memory goes before the new one comes; a copy is of what is in it, and made where it fits
         self._pointer = C.llama_init_from_model(self._model.pointer, params)
         if not self._pointer:
             raise PhiError(
@@ -203,8 +209,11 @@ class Context:
             self._put_back(better)
 
     def _copy(self) -> Memory | None:
-        """The reusable part of the memory; what was decoded after it is let go."""
-        if not self.reusable:
+        """The reusable part of the memory; what was decoded after it is let go.
+
+        None of a model whose attention slides over the text: llama.cpp leaves out what the window has left behind.
+        """
+        if not self.reusable or C.llama_model_n_swa(self._model.pointer):
             return None
         self._cut(self.reusable)
         return Memory.of(self._pointer, self.tokens)

@@ -69,6 +69,7 @@ class Engine:
             stop.check()
             if self._idle:
                 self._idle.cancel()
+                self._idle = None
             try:
                 yield
             finally:
@@ -79,9 +80,7 @@ class Engine:
                         self._idle.start()
         except Interrupted:
             if self._lease and self._lease.broken:
-                raise PhiError(
-                    f"{self._lease.path.name} is being written by another program: ask again later"
-                ) from None
+                raise _being_written(self._lease.path) from None
             raise
         finally:
             self._turn.give()
@@ -130,8 +129,11 @@ class Engine:
             _check_same(header.path, stamp)
             self.header, self.context, self._key = header, Context(self.model, plan), key
             self.width, self.pass_seconds = Width(), {}
-        except BaseException:
+        except BaseException as error:
+            written = self._lease and self._lease.broken
             self._free()
+            if written and isinstance(error, Interrupted):
+                raise _being_written(header.path) from None
             raise
 
     def _keeps(self, path: Path) -> bool:
@@ -156,9 +158,17 @@ class Engine:
             PhiError: it does not fit the memory.
         """
         if self.context and self.header and room > self.context.size:
-            now = _need(self.header, self.context.plan, self.context.size)
-            held = now.total - now.weights + self._weights_held(self.header)
-            _check(_need(self.header, self.context.plan, room), held, self.header)
+            context, header = self.context, self.header
+            held = self._weights_held(header)
+            if context.size:
+                now = _need(header, context.plan, context.size)
+                held += now.total - now.weights
+            need = _need(header, context.plan, room)
+            try:
+                _check(need, held, header)
+            except PhiError:  # what was put aside of other questions gives way to this one
+                context.clear_shelf()
+                _check(need, held, header)
 
     def _weights_held(self, header: Header) -> int:
         """Bytes of weights that no longer count as free: those in mapped pages do, since the system could drop them."""
@@ -180,12 +190,17 @@ class Engine:
                 _check(_need(header, context.plan, room, sequences=lanes + 1), held, header)
                 return Batch(model, context.plan, lanes=lanes, room=room)
             except PhiError:
-                if lanes == WIDE:
+                if context.size:  # what was read of other questions gives way to these
+                    context.close()
+                elif lanes == WIDE:
                     raise
-                lanes = max(WIDE, lanes // 2)
+                else:
+                    lanes = max(WIDE, lanes // 2)
 
-    def read_ahead(self, prompt: Sequence[int]) -> threading.Thread:
+    def read_ahead(self, context: Context, prompt: Sequence[int]) -> threading.Thread:
         """Have a prompt evaluated that may come, for as long as nobody wants the engine; returns who does it.
+
+        Nothing is done where another model's context is loaded by then.
 
         An answer's tokens were decoded one by one, and as history they must be evaluated again, as a prompt is: best
         while the user reads it.
@@ -196,10 +211,11 @@ class Engine:
             if not self._turn.try_take():
                 return
             try:
-                if self.context and len(prompt) <= self.context.size:
-                    self.context.prefill(prompt, room=len(prompt), stop=stop)
-            except Interrupted:
-                pass  # somebody asked
+                if self.context is context and len(prompt) <= context.size:
+                    check_threads(context.plan.n_threads)
+                    context.prefill(prompt, room=len(prompt), stop=stop)
+            except (Interrupted, PhiError):
+                pass  # somebody asked, or there are no threads: it is read when it is asked for
             finally:
                 self._turn.give()
 
@@ -241,11 +257,14 @@ class Engine:
             time.sleep(0.01)
 
     def _expire(self) -> None:
-        if self._turn.try_take():
-            try:
+        """Free the model, unless somebody has asked meanwhile."""
+        self._ahead.set()
+        self._turn.take(stop=Stop())
+        try:
+            if threading.current_thread() is self._idle:
                 self._free()
-            finally:
-                self._turn.give()
+        finally:
+            self._turn.give()
 
     def _free(self) -> None:
         with ExitStack() as stack:  # the last one first, and each whatever becomes of the others
@@ -268,6 +287,10 @@ def _stamp(path: Path) -> tuple[object, ...]:
 def _check_same(path: Path, stamp: tuple[object, ...]) -> None:
     if _stamp(path) != stamp:
         raise PhiError(f"{path.name} was changed while it was loaded: ask again")
+
+
+def _being_written(path: Path) -> PhiError:
+    return PhiError(f"{path.name} is being written by another program: ask again later")
 
 
 def _need(header: Header, plan: Plan, n_ctx: int, sequences: int = 1) -> Need:

@@ -14,6 +14,7 @@ import struct
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 _OWNER_EX, _THREAD = 15, 0  # F_SETOWN_EX and F_OWNER_TID, which Python does not name
@@ -63,10 +64,14 @@ class Lease:
 
     def close(self) -> None:
         """Let the writers go on."""
+        import fcntl  # not everywhere
+
         with self._lock:
             if self._closed:
                 return
             self._closed = True
+            with suppress(OSError):  # closing is not enough: a forked child has the file open too
+                fcntl.fcntl(self._file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
             os.close(self._file)
             if self._watching and self._thread.ident:  # a thread that has ended must not be sent a signal
                 signal.pthread_kill(self._thread.ident, signal.SIGIO)

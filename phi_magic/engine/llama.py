@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import llama_cpp.llama_cpp as _llama_cpp
@@ -34,6 +36,16 @@ def complaint() -> str:
 
 def forget_complaints() -> None:
     _complaints.clear()
+
+
+@contextmanager
+def freed_on_error(owner: Any) -> Iterator[None]:
+    """Around the making of something that has to be closed: whatever fails, what there is of it is freed."""
+    try:
+        yield
+    except BaseException:
+        owner.close()
+        raise
 
 
 def gpu_memory() -> int:

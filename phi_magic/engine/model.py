@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import PhiError
 from ..interrupt import Interrupted, Stop
-from .llama import C, complaint, forget_complaints
+from .llama import C, complaint, forget_complaints, freed_on_error
 
 _CONTROL = C.LLAMA_TOKEN_ATTR_CONTROL | C.LLAMA_TOKEN_ATTR_UNKNOWN
 
@@ -27,7 +27,7 @@ class Model:
         on_progress: called with the fraction loaded.
 
     Raises:
-        PhiError: llama.cpp refused the file.
+        PhiError: llama.cpp refused the file, or the model is recurrent.
     """
 
     def __init__(
@@ -57,9 +57,17 @@ class Model:
             if stop.requested:
                 raise Interrupted
             raise PhiError(f"{path.name} cannot be loaded: {complaint()}")
-        if stop.requested:
-            self.close()
-            raise Interrupted
+        with freed_on_error(self):
+            stop.check()
+            if C.llama_model_is_recurrent(self.pointer) or C.llama_model_is_hybrid(self.pointer):
+                raise PhiError(
+                    f"{path.name} keeps a state instead of the text that it has read, which cannot go back to an earlier "
+                    "turn; use a model of attention alone, such as `phi-3-mini-4k`"
+                )
+            self._read(path)
+
+    def _read(self, path: Path) -> None:
+        """What the vocabulary says of itself."""
         self.path = path
         self.vocab = C.llama_model_get_vocab(self.pointer)
         self.n_vocab: int = C.llama_vocab_n_tokens(self.vocab)

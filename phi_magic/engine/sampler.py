@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import PhiError
 from ..sampling import Sampling
-from .llama import C
+from .llama import C, freed_on_error
 
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 
@@ -46,10 +46,14 @@ class Sampler:
         self._candidates = np.zeros(n_vocab, dtype=_CANDIDATE)
         self._ids = np.arange(n_vocab, dtype=np.int32)
         self._array = C.llama_token_data_array()
+        self._greedy = knobs.greedy
         self.chain = C.llama_sampler_chain_init(C.llama_sampler_chain_default_params())
+        with freed_on_error(self):
+            self._fill(knobs, seed, n_vocab)
+
+    def _fill(self, knobs: Sampling, seed: int, n_vocab: int) -> None:
         if knobs.repeat_penalty != 1 and knobs.repeat_last_n:
             self._add(C.llama_sampler_init_penalties(n_vocab, knobs.repeat_last_n, knobs.repeat_penalty, 0.0, 0.0))
-        self._greedy = knobs.greedy
         if knobs.greedy:
             self._add(C.llama_sampler_init_greedy())
             return
@@ -126,9 +130,9 @@ class Sampler:
             C.llama_sampler_accept(self.chain, token)
 
     def close(self) -> None:
-        if self.chain:
-            C.llama_sampler_free(self.chain)  # and with it the samplers in it
-            self.chain = None
+        chain, self.chain = self.chain, None
+        if chain:
+            C.llama_sampler_free(chain)  # and with it the samplers in it
 
 
 def _likeliest(logits: NDArray[np.float32], count: int) -> NDArray[np.intp]:

@@ -25,9 +25,14 @@ class Memory:
 
     @classmethod
     def of(cls, pointer: Any, tokens: Sequence[int]) -> Memory | None:
-        """Copy what a context holds, which must be just ``tokens``; None where llama.cpp cannot."""
+        """Copy what a context holds, which must be just ``tokens``; None where llama.cpp cannot, or memory is short."""
         size = C.llama_state_seq_get_size(pointer, 0)
-        data = (ctypes.c_uint8 * size)()
+        if size > _SHARE * available().bytes:
+            return None
+        try:
+            data = (ctypes.c_uint8 * size)()
+        except MemoryError:
+            return None
         return cls(tuple(tokens), data) if C.llama_state_seq_get_data(pointer, data, size, 0) == size else None
 
     def put_back(self, pointer: Any) -> bool:

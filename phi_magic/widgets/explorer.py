@@ -15,6 +15,7 @@ import ipywidgets
 import numpy as np
 import traitlets
 
+from ..engine.plan import Plan
 from ..errors import PhiError
 from ..interrupt import Stop
 from ..phi import Phi
@@ -54,6 +55,7 @@ class Explorer:
         prompt: a question, or a conversation that ends with one.
         path: token ids that were written already; the explorer begins before the first of them.
         raw: the prompt goes without the chat template.
+        plan: how to run the model; what suits this machine where left out.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Explorer:
         *,
         path: Sequence[int] = (),
         raw: bool = False,
+        plan: Plan | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.knobs = Phi(**phi.settings({}))
@@ -71,6 +74,7 @@ class Explorer:
         self.redraw_seconds = 0.0  #: what the last redraw took
         self._messages = prompt
         self._raw = raw
+        self._plan = plan
         self._clock = clock
         self._positions: OrderedDict[tuple[int, ...], Position] = OrderedDict()
         self._stages: Stages | None = None
@@ -91,6 +95,7 @@ class Explorer:
             messages,
             path=[token.id for token in reply.tokens],
             raw=raw,
+            plan=Plan.of(reply.engine) if reply.engine else None,
         )
 
     @property
@@ -232,7 +237,13 @@ class Explorer:
         if path not in self._positions:
             before = next(iter(self._positions.values()), None)
             self._positions[path] = self.knobs.look(
-                self._messages, path, raw=self._raw, before=before, stop=stop, on_status=self._say
+                self._messages,
+                path,
+                raw=self._raw,
+                before=before,
+                stop=stop,
+                on_status=self._say,
+                plan=self._plan,
             )
             if len(self._positions) > _KEPT:
                 self._positions.popitem(last=False)

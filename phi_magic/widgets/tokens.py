@@ -10,6 +10,7 @@ import anywidget
 import ipywidgets
 import traitlets
 
+from ..engine.plan import Plan
 from ..errors import PhiError
 from ..phi import Phi
 from ..redraw import Pace
@@ -40,7 +41,8 @@ class Branch(anywidget.AnyWidget):
 class TokenView:
     """A reply and the branches that leave it, one below the other.
 
-    A branch is asked with the settings and the seed of its origin, so that it differs by the taken token alone.
+    A branch is asked with the settings and the seed of its origin, and run as it was, so that it differs by the taken
+    token alone; unless the origin was one of a map's, whose passes are wide.
     """
 
     def __init__(self, reply: Reply) -> None:
@@ -85,6 +87,7 @@ class TokenView:
                 top_logprobs=max(ALTERNATIVES, len(origin.tokens[at].top)),
                 seed=origin.seed,
                 schema=origin.params.get("schema"),
+                plan=Plan.of(origin.engine) if origin.engine else None,
                 identify=False,
                 on_status=self._say,
             )

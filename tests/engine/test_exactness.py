@@ -18,6 +18,7 @@ PLANS = {
     "as chosen": Plan(n_threads=1),
     "two threads": Plan(n_threads=2),
     "quantised cache": Plan(n_threads=1, flash_attention=True, key_type="q8_0", value_type="q8_0"),
+    "quantised keys": Plan(n_threads=1, key_type="q8_0"),
 }
 
 

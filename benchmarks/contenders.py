@@ -129,7 +129,6 @@ def _llama_bench_figures(command: list[str], work: Work) -> dict[str, Any]:
 
 CONTENDERS = {
     "phi_magic": Contender(_module("ours"), extras=("second turn", "map")),
-    "phi_magic, speed": Contender(_module("ours"), plan={"mmap": False}),  # what profile='speed' chooses
     "Llama": Contender(_module("llama")),
     "kernel": Contender(_module("kernel")),
     "Candle, native": Contender(_candle("native")),
@@ -138,18 +137,18 @@ CONTENDERS = {
     "llama-bench": Contender(_llama_bench, figures=_llama_bench_figures),
 }
 
-_Q8_KEYS = {"key_type": "q8_0"}
+_F16 = {"key_type": "f16"}
 _FLASH = {"flash_attention": True, "key_type": "q8_0", "value_type": "q8_0"}
 _OURS = _module("ours")
 
 #: Our engine run in other ways; what it chooses follows from what these take.
 PLANS = {
-    "f16 cache": Contender(_OURS, plan={"repack": False}),
-    "f16 cache, waiting threads sleep": Contender(_OURS, environment={"OMP_WAIT_POLICY": "passive"}),
-    "f16 cache, no mmap": Contender(_OURS, plan={"mmap": False}),
-    "K q8_0": Contender(_OURS, plan=_Q8_KEYS),
-    "repacked, f16 cache": Contender(_OURS, plan={"repack": True}),
-    "repacked, K q8_0": Contender(_OURS, plan={"repack": True, **_Q8_KEYS}),
+    "f16 cache": Contender(_OURS, plan=_F16),
+    "K q8_0": Contender(_OURS),
+    "K q8_0, waiting threads sleep": Contender(_OURS, environment={"OMP_WAIT_POLICY": "passive"}),
+    "K q8_0, no mmap": Contender(_OURS, plan={"mmap": False}),
+    "repacked, f16 cache": Contender(_OURS, plan={"repack": True, **_F16}),
+    "repacked, K q8_0": Contender(_OURS, plan={"repack": True}),
     "flash, K and V q8_0": Contender(_OURS, plan=_FLASH),
     "repacked, flash, K and V q8_0": Contender(_OURS, plan={"repack": True, **_FLASH}),
 }

@@ -78,11 +78,11 @@ class Goal:
         return f"{'≤' if self.at_most else '≥'} {self.wanted:g}"
 
 
-def _against(other: str, measure: Measure, ours: str = "phi_magic") -> Callable[[Rounds], list[float]]:
+def _against(other: str, measure: Measure) -> Callable[[Rounds], list[float]]:
     """Ours to another's, within each round, since what disturbs a round disturbs both."""
 
     def ratios(rounds: Rounds) -> list[float]:
-        pairs = zip(rounds.get(ours, []), rounds.get(other, []))  # noqa: B905 (a last round may be cut short)
+        pairs = zip(rounds.get("phi_magic", []), rounds.get(other, []))  # noqa: B905 (a last round may be cut short)
         values = [(measure.of(one), measure.of(two)) for one, two in pairs]
         return [one / two for one, two in values if one and two]
 
@@ -114,7 +114,6 @@ GOALS = [
     Goal("five alternatives to each token, of decode", 0.03, _costs("telling"), at_most=True),
     Goal("prefill of 256, of native Candle's", 3, _against("Candle, native", PREFILL[256])),
     Goal("decode at 256, of native Candle's", 1.2, _against("Candle, native", DECODE[256])),
-    Goal("the same with profile='speed'", 1.2, _against("Candle, native", DECODE[256], "phi_magic, speed")),
     Goal("prefill of 64, of the tutorial's build", 20, _against("Candle 0.6", PREFILL[64])),
     Goal("decode at 64, of the tutorial's build", 5, _against("Candle 0.6", DECODE[64])),
 ]

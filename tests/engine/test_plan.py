@@ -47,8 +47,17 @@ def test_the_profile_follows_the_machine_and_the_model(header, monkeypatch):
     assert not choose(header).flash_attention
     monkeypatch.setattr(plan, "capacity", lambda: need)
     assert choose(header).key_type == choose(header).value_type == "q8_0"
-    assert choose(header, profile="speed").key_type == "f16"
-    assert not choose(header, profile="speed").mmap
+    fast = choose(header, profile="speed")
+    assert (fast.key_type, fast.value_type, fast.flash_attention, fast.mmap) == ("q8_0", "f16", False, False)
+
+
+def test_a_small_model_keeps_sixteen_bits_and_so_does_one_whose_heads_cannot_be_quantised(header):
+    assert choose(header).key_type == "q8_0"
+    assert choose(replace(header, tensors=header.tensors[:1])).key_type == "f16"
+    narrow = replace(header, metadata={**header.metadata, "phi3.attention.key_length": 80})
+    for profile in ("auto", "memory"):
+        plan = choose(narrow, profile=profile)
+        assert (plan.key_type, plan.value_type, plan.flash_attention) == ("f16", "f16", False)
 
 
 def test_a_small_model_runs_on_one_thread(header):

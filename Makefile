@@ -48,8 +48,8 @@ test: $(DEVELOP)
 
 .PHONY: torture
 torture: $(DEVELOP)
-	$(BIN)/python -m pytest -m torture
-	$(BIN)/python tools/reliability.py
+	$(BIN)/python -m pytest -m torture -o faulthandler_timeout=0; status=$$?; \
+	  $(BIN)/python tools/reliability.py && exit $$status
 
 .PHONY: check
 check: $(DEVELOP)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import uuid
+from pathlib import Path
+
 import pytest
 
 from tests.reliability.models import DEMO
 
-# `ulimit -v`, which any process may set for itself: it counts address space, mapped weights included.
 CAPPED = """
-import json, resource, sys, warnings
+import json, os, resource, sys, warnings
 from pathlib import Path
-outcome, cap, *models = sys.argv[1:]
-resource.setrlimit(resource.RLIMIT_AS, (int(float(cap) * 1e9),) * 2)
+outcome, cap, group, *models = sys.argv[1:]
+if group:
+    Path(group, "cgroup.procs").write_text(str(os.getpid()))
+else:  # `ulimit -v`, which any process may set for itself: it counts address space, mapped weights included
+    resource.setrlimit(resource.RLIMIT_AS, (int(float(cap) * 1e9),) * 2)
 warnings.simplefilter("ignore")  # tqdm tells that it has no thread to spare
 from phi_magic import Phi, PhiError
 from phi_magic.sweep import parse, sweep
@@ -30,9 +37,31 @@ for model in models:
         attempt(f"a prompt of {length}", lambda: phi("ice " * length))
     attempt("map", lambda: phi.map(["ice " * 40] * 12, progress=False))
     attempt("sweep", sweep(phi, "ice", parse(["seed=1:9"]), temperature=1).run)
+    phi.unload()
 Path(outcome).write_text(json.dumps(seen))
 """
-MEMORY = ("`ulimit -v`", "the prompt has", "threads")
+MEMORY = ("`ulimit -v`", "a cgroup limit", "the prompt has", "threads")
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+@contextlib.contextmanager
+def cgroup(cap):
+    """The folder of a memory cgroup of our own with a limit in bytes; skips the test where none may be made."""
+    name = f"phi_magic-{uuid.uuid4().hex}"
+    for top, limit in ((CGROUPS / "memory", "memory.limit_in_bytes"), (CGROUPS, "memory.max")):
+        group = top / name
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        try:
+            if os.access(group / limit, os.W_OK):
+                (group / limit).write_text(str(int(cap)))
+                yield group
+                return
+        finally:
+            group.rmdir()
+    pytest.skip("a memory cgroup can be made by root alone, or where one is delegated: run the tests there")
 
 
 @pytest.mark.skipif("sys.platform != 'linux'", reason="elsewhere address space is not limited so")
@@ -41,13 +70,53 @@ MEMORY = ("`ulimit -v`", "the prompt has", "threads")
     [(0.5, 1.0), pytest.param((0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8, 1, 1.5, 2, 3, 4), marks=pytest.mark.torture)],
     ids=str,
 )
-def test_under_a_limit_it_is_done_or_refused(slow_model, child, figure, caps):
-    counts = {}
+def test_under_a_limit_on_address_space_it_is_done_or_refused(slow_model, child, figure, caps):
+    seen = {cap: child(CAPPED, cap, "", DEMO, slow_model) for cap in caps}
+    counts = done_or_refused(seen)
+    assert counts[max(caps)] > counts[min(caps)]
+    figure("Load, growing context, map and sweep under a memory cap", told(seen))
+
+
+@pytest.mark.skipif("sys.platform != 'linux'", reason="cgroups are Linux's")
+@pytest.mark.parametrize("caps", [(0.25, 0.5)], ids=str)
+def test_in_a_cgroup_it_is_done_or_refused(slow_model, child, figure, caps):
+    seen = {}
     for cap in caps:
-        seen = child(CAPPED, cap, DEMO, slow_model)
-        for what, outcome in seen:
+        with cgroup(cap * 1e9) as group:
+            seen[cap] = child(CAPPED, cap, group, DEMO, slow_model)
+    counts = done_or_refused(seen)
+    assert counts[max(caps)] > counts[min(caps)]
+    figure("Load, growing context, map and sweep in a cgroup", told(seen))
+
+
+@pytest.mark.torture
+@pytest.mark.skipif("sys.platform != 'linux'", reason="cgroups are Linux's")
+@pytest.mark.parametrize("caps", [(0.5, 1, 2, 4)], ids=str)
+def test_a_full_size_model_in_a_cgroup_is_answered_or_refused(child, figure, caps):
+    from benchmarks.__main__ import FOLDER
+    from benchmarks.stand_in import full_size
+
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    model = full_size(FOLDER)
+    seen = {}
+    for cap in caps:
+        with cgroup(cap * 1e9) as group:
+            seen[cap] = child(CAPPED, cap, group, model, timeout=1200)
+    counts = done_or_refused(seen)
+    assert counts[2] == 0  # the file alone is larger
+    assert counts[4] > 0
+    figure("The same with a model of 2.4 GB in a cgroup", told(seen))
+
+
+def done_or_refused(seen):
+    """How much was done under each cap; the rest must have been refused for the memory's sake."""
+    for cap, outcomes in seen.items():
+        for what, outcome in outcomes:
             assert outcome == "done" or any(sign in outcome for sign in MEMORY), (cap, what, outcome)
-        counts[cap] = sum(outcome == "done" for _, outcome in seen), len(seen)
-    assert counts[max(caps)][0] > counts[min(caps)][0]
-    done = ", ".join(f"{cap} GB: {done} of {all_} done" for cap, (done, all_) in counts.items())
-    figure("Load, growing context, map and sweep under a memory cap", f"{done}; the others one line; none killed")
+    return {cap: sum(outcome == "done" for _, outcome in outcomes) for cap, outcomes in seen.items()}
+
+
+def told(seen):
+    counts = done_or_refused(seen)
+    done = ", ".join(f"{cap} GB: {counts[cap]} of {len(outcomes)} done" for cap, outcomes in seen.items())
+    return f"{done}; the others one line; none killed"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from .engine.plan import choose
@@ -87,7 +88,10 @@ def loaded() -> Path | None:
 
 def names() -> list[str]:
     """What may be called a model's name here, for completion."""
-    return [*KNOWN, *(file.name for file in cached() if file.name not in KNOWN)]
+    found: list[ModelFile] = []
+    with suppress(PhiError):  # a cache that cannot be read: %phi_models says so
+        found = cached()
+    return [*KNOWN, *(file.name for file in found if file.name not in KNOWN)]
 
 
 def _row(phi: Phi, file: ModelFile, budget: Budget, held: Path | None) -> list[str]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import PhiError
 from ..interrupt import Interrupted, Stop
-from .llama import C, complaint, forget_complaints
+from .llama import C, complaint, forget_complaints, freed_on_error
 from .model import Model
 from .plan import Plan
 from .shelf import WORTH, Memory, Shelf, common
@@ -220,7 +220,8 @@ class Context:
 
     def _put_back(self, memory: Memory) -> None:
         self.tokens, self.reusable, self._faithful = [], 0, 0
-        there = memory.put_back(self._pointer)
+        with freed_on_error(self):  # else it would hold what our books know nothing of
+            there = memory.put_back(self._pointer)
         self.tokens = list(memory.tokens) if there else []
         self.reusable = self._faithful = len(self.tokens)
 

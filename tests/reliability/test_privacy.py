@@ -8,23 +8,32 @@ from tests.reliability.models import DEMO
 WATCH = """
 import json, os, sys
 from pathlib import Path
-outcome, model, allowed = sys.argv[1:]
+outcome, model = sys.argv[1:]
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
+shell.Completer.use_jedi = False  # it keeps a cache of its own
 sockets, written = [], []
+CHANGES = ("os.mkdir", "os.rmdir", "os.rename", "os.remove", "os.truncate", "os.link", "os.symlink", "shutil.copyfile")
 def watch(event, arguments):
     if event.startswith(("socket.", "urllib.", "http.", "smtplib.", "ftplib.")):
         sockets.append(event)
-    writes = event == "open" and isinstance(arguments[1], str) and any(letter in arguments[1] for letter in "wax+")
-    made = event in ("os.mkdir", "os.rename", "os.remove", "os.link", "os.symlink", "shutil.copyfile")
-    if (writes or made) and isinstance(arguments[0], (str, bytes, os.PathLike)):
-        path = os.path.abspath(os.fsdecode(arguments[0]))
-        if "__pycache__" not in path and path != os.devnull:
-            written.append(path)
+    paths = arguments[:2] if event in CHANGES else ()  # of some events the second is where to
+    if event == "open":
+        path, mode, flags = arguments
+        if (flags or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) or any(letter in (mode or "") for letter in "wax+"):
+            paths = [path]
+    for path in paths:
+        if isinstance(path, (str, bytes, os.PathLike)):
+            path = os.path.abspath(os.fsdecode(path))
+            if "__pycache__" not in path and path != os.devnull:
+                written.append(path)
 sys.addaudithook(watch)
 shell.run_line_magic("load_ext", "phi_magic")
 from phi_magic import Phi
+from phi_magic.__main__ import main
+from phi_magic.widgets.explorer import Explorer
+from phi_magic.widgets.panel import Panel
 def cell(name, options, body=None):
     if body is None:
         shell.run_line_magic(name, options)
@@ -45,10 +54,26 @@ for path in ("demo", model):
     cell("phi_models", "unload")
     Phi(model=path).map(["ice"], progress=False, max_tokens=2)
     Phi(model=path).chat("c").save("saved.json")
+    shell.run_cell("1 / 0")
+    cell("phi_fix", "-q -n 8 -o fixed")
+    assert shell.user_ns.pop("fixed").text
+    assert main(["-q", "-n", "4", "-m", path, "ice"]) == 0
+    panel, explorer = Panel(Phi(model=path, max_tokens=8), "ice"), Explorer(Phi(model=path), "ice")
+    panel.ask()
+    panel.wait()
+    assert panel._stream.reply.text
+    explorer.begin()
+    explorer.wait()
+    shown = explorer.bars.view
+    explorer.sliders["temperature"].value = 2.0
+    assert explorer.bars.view != shown
+    panel.close()
+    explorer.close()
 cell("phi_models", "list")
+for line in ("%phi --temp", "%%phi -m dem", "%%phi -c c", "%phi_models info dem", "%phi_replay rep"):
+    assert shell.complete(line.split()[-1], line, len(line))[1], line
 shell.run_line_magic("unload_ext", "phi_magic")
-outside = [path for path in written if not path.startswith(allowed)]
-Path(outcome).write_text(json.dumps({"sockets": sockets, "outside": outside, "written": written,
+Path(outcome).write_text(json.dumps({"sockets": sockets, "written": written,
                                      "telemetry": sys.modules["huggingface_hub.constants"].HF_HUB_DISABLE_TELEMETRY}))
 """
 
@@ -63,9 +88,9 @@ def test_a_model_that_is_here_needs_no_socket_and_writes_nothing(child, figure, 
     (folder / "refs" / "main").write_text("0" * 40)
     (folder / "blobs" / ("a" * 64)).write_bytes(DEMO.read_bytes())
     (folder / "snapshots" / ("0" * 40) / "model.gguf").symlink_to(folder / "blobs" / ("a" * 64))
-    seen = child(WATCH, "owner/repo/model.gguf", tmp_path / "work")
+    seen = child(WATCH, "owner/repo/model.gguf")
     assert seen["sockets"] == []
     assert seen["telemetry"] is True
-    assert [path for path in seen["outside"] if "outcome.json" not in path] == []
-    assert any("saved.json" in path for path in seen["written"])  # the watch sees what is written
+    assert [path for path in seen["written"] if "saved.json" not in path] == []
+    assert str(tmp_path / "work" / "saved.json") in seen["written"]  # the watch sees what is written
     figure("Sockets and files of a session with a cached model", "no socket; written was the file that was named")

@@ -162,18 +162,21 @@ class Conversation:
         Raises:
             PhiError: it cannot be written there, or what is there is no saved conversation.
         """
-        file = Path(path).expanduser()
-        if file.exists():
-            _read(file)  # what somebody else wrote stays
+        file = Path(os.path.expanduser(path))  # noqa: PTH111 (an unknown user is no error)
         turns = [{"cell": turn.cell, "reply": _plain(turn.reply)} for turn in self.turns]
         text = json.dumps({"phi_magic": _KIND, "name": self.name, "turns": turns}, indent=1, ensure_ascii=False)
         new = file.with_name(f".{file.name}.{os.getpid()}")
         try:
+            if file.exists():
+                _read(file)  # what somebody else wrote stays
             new.write_text(text, encoding="utf-8", errors="replace")
             new.replace(file)
         except OSError as error:
-            new.unlink(missing_ok=True)
+            with suppress(OSError):
+                new.unlink(missing_ok=True)
             raise PhiError(f"{file} cannot be written: {error.strerror}") from None
+        except ValueError:  # a NUL, a lone surrogate
+            raise PhiError(f"{file} cannot be a file's name") from None
         return file
 
     def read(self, path: str | os.PathLike[str]) -> Conversation:
@@ -182,7 +185,7 @@ class Conversation:
         Raises:
             PhiError: the file is missing, or is no saved conversation.
         """
-        turns = _read(Path(path).expanduser())
+        turns = _read(Path(os.path.expanduser(path)))  # noqa: PTH111 (an unknown user is no error)
         for at, turn in enumerate(turns):
             turn.reply.messages = _messages(turns[:at])
         _turns[self.name] = turns

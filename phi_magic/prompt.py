@@ -23,6 +23,9 @@ INSTRUCT_OUTPUT = (
 )
 
 
+_BRACES = 10_000  # more take jinja2 minutes and gigabytes
+
+
 @dataclass(frozen=True)
 class Rendered:
     """A prompt as the model shall read it; ``shield`` is empty where no text looked like a control token."""
@@ -35,10 +38,12 @@ def fill(body: str, variables: Mapping[str, Any]) -> str:
     """A cell's body with its ``{{ }}`` filled in; single braces are plain text.
 
     Raises:
-        PhiError: an unknown name, a brace left open, an error in an expression.
+        PhiError: an unknown name, a brace left open, an error in an expression, ten thousand of them.
     """
     if "{{" not in body and "{%" not in body and "{#" not in body:
         return body
+    if (count := sum(map(body.count, ("{{", "{%", "{#")))) > _BRACES:
+        raise PhiError(f"the prompt has {count:,} braces to fill in; use --no-vars to send them as they are")
     import jinja2
 
     # What comes out is a prompt, not a page: nothing is to be escaped.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -64,7 +65,7 @@ def read(source: Any) -> Structure:
     if isinstance(source, str) and source.lstrip().startswith("{"):
         return Structure(source)
     if isinstance(source, str | Path):
-        return Structure(_file(Path(source).expanduser()))
+        return Structure(_file(Path(os.path.expanduser(source))))  # noqa: PTH111 (an unknown user is no error)
     if isinstance(source, dict):
         return Structure(_text(source))
     if isinstance(source, type) and hasattr(source, "model_json_schema"):

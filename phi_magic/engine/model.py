@@ -12,6 +12,7 @@ from ..errors import PhiError
 from ..interrupt import Interrupted, Stop
 from .llama import C, complaint, forget_complaints, freed_on_error
 
+_MARKER = re.compile(r"<\|[^|\s]+\|>")
 _CONTROL = C.LLAMA_TOKEN_ATTR_CONTROL | C.LLAMA_TOKEN_ATTR_UNKNOWN
 
 
@@ -88,8 +89,8 @@ class Model:
     def _controls(self) -> dict[str, int]:
         """Every token that means something other than its text: text to id.
 
-        A GGUF may call its turn markers user-defined rather than control tokens: what its template writes, or what ends
-        an answer, counts too.
+        A GGUF may call its turn markers user-defined rather than control tokens: what its template writes, what ends an
+        answer, and what looks like a marker (a template may put it together) counts too.
         """
         found = {}
         for token in range(self.n_vocab):
@@ -100,7 +101,7 @@ class Model:
             text = C.llama_vocab_get_text(self.vocab, token).decode("utf-8", "replace")
             if not text.strip():
                 continue
-            marker = text in (self.chat_template or "") or self.ends(token)
+            marker = _MARKER.fullmatch(text) or text in (self.chat_template or "") or self.ends(token)
             if attribute & _CONTROL or (user_defined and marker):
                 found[text] = token
         return found

@@ -57,9 +57,27 @@ def metadata():
     }
 
 
-def tensors():
-    """The weights that go with `metadata`: (name, shape, type); a fresh list, to be changed."""
-    vocab = len(metadata()["tokenizer.ggml.tokens"])
+def byte_level():
+    """The same with a vocabulary as phi-2 and phi-4 have it: bytes in GPT-2's letters, and merges of them."""
+    said = metadata()
+    del said["tokenizer.ggml.scores"]
+    readable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in readable]
+    letters = [*map(chr, readable), *(chr(256 + place) for place in range(len(others)))]
+    merges = ["i c", "ic e", "\u0120 ice", "< |", "| >"]  # U+0120 stands for a blank
+    tokens = ["<unk>", "<s>", "<|end|>", *letters, *(merge.replace(" ", "") for merge in merges)]
+    return said | {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "phi-2",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [2, 3, 3] + [1] * (len(tokens) - 3),
+        "tokenizer.ggml.merges": merges,
+    }
+
+
+def tensors(vocab=None):
+    """The weights that go with `metadata`, or with so many tokens: (name, shape, type); a fresh list, to be changed."""
+    vocab = vocab or len(metadata()["tokenizer.ggml.tokens"])
     table = [("token_embd.weight", (EMBED, vocab), Q8_0)]
     for layer in range(LAYERS):
         table += [

@@ -1,6 +1,20 @@
 """Pieces of answers that mean harm, or that parsers of Markdown have disagreed about. ``http://h`` is the enemy's."""
 
+#: What acts on a terminal: it clears, renames, fills the clipboard, recolours, turns letters around and overwrites.
+STEERING = [
+    *(
+        "\x1b[2J",
+        "\x1b]0;title\x07",
+        "\x1b]52;c;ZXZpbA==\x1b\\",
+        "\x1bP$q\x1b\\",
+        "\x9b31m",
+        "\x9d52;c;ZXZpbA==\x9c",
+        "\x85",
+    ),
+    *("\u202eevil\u202c", "\u2066evil\u2069", "right\rwrong", "right\x08\x08wrong", "\x07", "\x7f", "\x0e"),
+]
 HOSTILE = [
+    *STEERING,
     *(
         "<script>alert(1)</script>",
         "<img src=x onerror=alert(1)>",

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
+
+from tests.hostile_texts import STEERING
 
 IPYTHON = [sys.executable, "-m", "IPython", "--no-banner", "--colors=nocolor", "--no-confirm-exit"]
 SCRIPT = """\
@@ -80,6 +83,27 @@ def test_tab_completes_an_answer_streams_and_what_failed_is_explained(prompt):
     say(prompt, "%phi_fix -t 0 --seed 1", number=4)
     prompt.expect(r"tokens/s .* seed 1")
     prompt.expect(r"In \[5\]")
+
+
+# A model has a token for every byte, and may be made to begin its answer with any of them.
+HOSTILE_MODEL = """
+from functools import partialmethod
+from phi_magic import Phi
+from phi_magic.engine.engine import shared
+Phi(model="demo").load()
+Phi.stream = partialmethod(Phi.stream, begin=shared.model.tokens_within({!a}))
+"""
+
+
+def test_nothing_that_a_model_writes_steers_the_terminal(prompt):
+    Path("hostile.py").write_text(HOSTILE_MODEL.format("BEGIN" + " ".join(STEERING) + "END"))
+    prompt.send("%run hostile.py\r")
+    for number, line in enumerate(["%phi Hello", "%phi --no-stream -o reply Hello", "reply"], 3):
+        say(prompt, line, number=number)
+        prompt.expect("BEGIN(.*)END")
+        shown = prompt.match[1].replace("\r\n", "\n")
+        assert "␛]52;c;ZXZpbA==" in shown
+        assert [character for character in shown if unicodedata.category(character) in ("Cc", "Cf")] == []
 
 
 def test_ctrl_c_keeps_the_answer_so_far(prompt, slow_model):

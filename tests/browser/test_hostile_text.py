@@ -6,6 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from phi_magic import Phi
 from tests.hostile_texts import HOSTILE
 from tests.notebooks import notebook_of
 
@@ -24,6 +25,23 @@ ACTING = [
     "<img src=x onerror='window.caught = true'>",
     "[click](javascript:window.caught=true)",
 ]
+# Each form, as an expression over an answer that makes the most of it.
+FORMS = {
+    **{form: f"bundle(answer, {form!r})" for form in ("markdown", "text", "html")},
+    "code": "bundle('```html\\n' + answer, 'code')",
+    "json": "bundle(json.dumps({answer: [answer]}), 'json')",
+    "math": "bundle('$$' + answer + '$$', 'math')",
+    "tokens": "tokens_bundle([Token(7, answer, -1.0, 0.5, 1, (Alternative(7, answer, -1.0, 0.5),))])",
+}
+ACTING_ELEMENTS = (
+    "img[src]:not([src^='data:image/']), script, iframe, style, svg, object, embed, form, input, link, meta, "
+    "[onerror], [onload]"
+)
+OURS = {"tokens": {"style"}, "json": {"input", "svg"}}  # the front end's tree can be searched
+
+
+def test_every_form_is_tried_here():
+    assert {*FORMS} == {*Phi.format.values}
 
 
 @pytest.fixture
@@ -41,7 +59,12 @@ def listener():
         def log_message(self, *arguments):
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    class Listener(ThreadingHTTPServer):
+        def get_request(self):
+            heard.append("a connection")  # whatever comes over it, if anything does
+            return super().get_request()
+
+    with Listener(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         server.heard = heard
         server.address = f"http://127.0.0.1:{server.server_port}"
@@ -52,33 +75,51 @@ def listener():
 def displaying(answers, bundle):
     """A cell that displays each answer, and at last a formula."""
     return (
-        "from IPython.display import display\nfrom phi_magic.rendering import to_html, to_markdown\n"
-        f"for answer in {[*answers, '$x^2$']!a}:\n    display({bundle}, raw=True)"
+        "from IPython.display import display\nfrom phi_magic.rendering import to_html\n"
+        f"for answer in {answers!a}:\n    display({bundle}, raw=True)\n"
+        "display({'text/html': to_html('$x^2$')}, raw=True)"
     )
 
 
-def run_until_typeset(notebook):
-    notebook.run(0)
-    notebook.answer(0).last.locator("mjx-container").wait_for()
+def displaying_as(form, answers):
+    """A cell that displays each answer in a form, as every type that it has there, a million blanks, and a formula."""
+    return (
+        "import json\nfrom IPython.display import display\nfrom phi_magic.formats import bundle\n"
+        "from phi_magic.rendering import to_html\nfrom phi_magic.reply import Alternative, Token\n"
+        "from phi_magic.token_view import bundle as tokens_bundle\n"
+        f"for answer in [*{answers!a}, ' ' * 1_000_000 + 'end']:\n"
+        f"    for kind, data in {FORMS[form]}.items():\n        display({{kind: data}}, raw=True)\n"
+        "display({'text/html': to_html('$x^2$')}, raw=True)"
+    )
 
 
-@pytest.mark.parametrize("form", ["html", "markdown"])
-def test_no_answer_runs_or_makes_a_request(open_notebook, listener, form):
+def run_until_typeset(notebook, cell=0):
+    notebook.run(cell)
+    notebook.answer(cell).last.locator("mjx-container").wait_for()
+
+
+def test_no_answer_runs_or_makes_a_request_in_any_form(open_notebook, listener):
     draw = random.Random(7)
     pieces = [piece.replace("http://h", listener.address) for piece in HOSTILE + 4 * ACTING]
-    answers = ["".join(draw.choices(pieces, k=20)) for _ in range(40)]  # the front ends show 50 outputs
-    notebook = open_notebook(notebook_of(displaying(answers, f"{{'text/{form}': to_{form}(answer)}}")))
-    run_until_typeset(notebook)
-    outputs = notebook.answer(0)
-    assert outputs.count() == len(answers) + 1
+    answers = ["".join(draw.choices(pieces, k=20)) for _ in range(14)]  # the front ends show 50 outputs
+    notebook = open_notebook(notebook_of(*(displaying_as(form, answers) for form in FORMS)))
+    for cell, form in enumerate(FORMS):
+        run_until_typeset(notebook, cell)
+        outputs = notebook.answer(cell)
+        assert outputs.count() > len(answers) + 1
+        assert "end" in outputs.nth(-2).inner_text()[-20:]
+        acting = outputs.locator(ACTING_ELEMENTS).evaluate_all("elements => elements.map(element => element.localName)")
+        assert {form: {*acting} - OURS.get(form, set())} == {form: set()}
+        # JupyterLab makes links of its own in plain text, which open another page, and in a heading, which lead to it.
+        links = notebook.output(cell).locator(".jp-OutputArea-output:not(.jp-RenderedText) a")
+        addresses = links.evaluate_all("links => links.map(link => link.getAttribute('href') ?? '#')")
+        assert [
+            address for address in addresses if not address.startswith(("http://", "https://", "mailto:", "#"))
+        ] == []
+    notebook.page.wait_for_timeout(500)  # what would still be on its way
     assert listener.heard == []
     assert notebook.foreign_requests == []
     assert notebook.page.evaluate("window.caught") is None
-    acting = "img, script, iframe, style, svg, object, embed, form, input, link, meta, [onerror], [onload]"
-    assert outputs.locator(acting).count() == 0
-    addresses = outputs.locator("a").evaluate_all("links => links.map(link => link.getAttribute('href') ?? '#')")
-    # JupyterLab gives a heading of Markdown a link to itself.
-    assert all(address.startswith(("http://", "https://", "mailto:", "#")) for address in addresses)
     assert notebook.console_errors == []
 
 
@@ -88,7 +129,7 @@ def test_the_listener_hears_what_is_shown_without_our_rendering(open_notebook, l
     formula = rf"\(\mmlToken{{mglyph}}[src='{listener.address}/formula']{{}}\)"
     notebook = open_notebook(notebook_of(displaying([picture, formula], "{'text/html': answer}")))
     run_until_typeset(notebook)
-    assert set(listener.heard) == {"/picture", "/formula"}
+    assert set(listener.heard) == {"a connection", "/picture", "/formula"}
 
 
 @pytest.mark.parametrize("application", ["lab"])

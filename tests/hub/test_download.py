@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import signal
 import sys
 import time
@@ -10,9 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from phi_magic.errors import PhiError
+from phi_magic.gguf import read_header
+from tests.hub.server import Hub
+from tests.reliability.models import DEMO
+
 pytestmark = pytest.mark.hub
 
 NAME = "owner/repo/model.gguf"
+SIZE = 3_000_004  # bytes of `content`
 # one more try instead of three, which wait seven seconds
 IMPATIENT = "import phi_magic.download; phi_magic.download.PATIENCE = 1\n"
 
@@ -75,13 +82,25 @@ def test_a_known_name_is_pulled_from_its_repository(hub, pull, content):
     assert outcome["name"] == "phi-3-mini-4k"
 
 
-def test_a_cut_transfer_goes_on_from_its_last_byte(hub, pull, content):
-    hub.fail(cut=1_000_000)
-    outcome = pull()
-    assert same(outcome, content)
-    assert "the connection broke; trying again in 1 s" in outcome["said"]
-    ranges = [r.headers["Range"] for r in hub.asked("GET") if r.path.startswith("/storage/")]
-    assert ranges == ["bytes=0-", "bytes=1000000-"]
+@pytest.mark.parametrize(
+    "cuts",
+    [
+        pytest.param([1], id="first byte"),
+        pytest.param([65_536], id="65,536"),
+        pytest.param([1_000_000], id="middle"),
+        pytest.param([SIZE - 1], id="last byte"),
+        pytest.param(random.Random(7).sample(range(1, SIZE), 100), id="anywhere", marks=pytest.mark.torture),
+    ],
+)
+def test_a_cut_transfer_goes_on_from_its_last_byte(hub, pull, content, tmp_path, cuts):
+    for cut in cuts:
+        hub.requests.clear()
+        hub.fail(cut=cut)
+        outcome = pull(HF_HOME=str(tmp_path / str(cut)))
+        assert same(outcome, content)
+        assert "the connection broke; trying again in 1 s" in outcome["said"]
+        ranges = [r.headers["Range"] for r in hub.asked("GET") if r.path.startswith("/storage/")]
+        assert ranges == ["bytes=0-", f"bytes={cut}-"]
 
 
 def test_a_pull_that_gave_up_goes_on_in_the_next_process(hub, pull, content):
@@ -177,9 +196,24 @@ def test_a_missing_file_names_its_neighbours(hub, pull):
     assert pull("owner/repo/modle.gguf")["error"].endswith("no file modle.gguf in owner/repo; there are model.gguf")
 
 
-def test_a_refused_token_is_named(hub, pull):
-    hub.fail(method="HEAD", status=403)
-    assert "answers 403; check HF_TOKEN" in pull()["error"]
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [(401, {}), (401, {"X-Error-Message": "Invalid credentials in Authorization header"}), (403, {})],
+)
+def test_a_refused_token_is_named(hub, pull, status, headers):
+    hub.fail(method="HEAD", status=status, headers=headers)
+    assert f"answers {status}; check HF_TOKEN" in pull()["error"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_storage_that_refuses_is_named_and_asked_again_at_the_next_pull(hub, pull, content, status):
+    hub.fail(cut=1_000_000)
+    hub.fail(status=status)
+    outcome = pull()
+    assert f"answers {status}" in outcome["error"]
+    assert outcome["said"][-1] == f"{NAME}: stopped at 1 MB of 3 MB; the next pull goes on from there"
+    assert same(pull(), content)
+    assert hub.asked("GET")[-1].headers["Range"] == "bytes=1000000-"
 
 
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
@@ -312,13 +346,66 @@ def test_a_cache_that_is_no_folder_is_named(hub, pull, tmp_path):
     assert str(tmp_path / "file") in pull(HF_HOME=str(tmp_path / "file"))["error"]
 
 
-def test_pull_mends_a_damaged_file(hub, pull, content):
+# root writes everywhere; without its capabilities it is a user like any other
+AS_ANY_USER = """
+import ctypes
+ctypes.CDLL(None).capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="capabilities, where root runs this")
+def test_a_cached_model_is_found_where_nothing_can_be_written(hub, pull, content):
+    pull()
+    for path in [pull.home, *pull.home.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    hub.requests.clear()
+    assert same(pull(before=AS_ANY_USER), content)
+    assert same(pull(before=AS_ANY_USER, verb="pull"), content)
+    assert hub.requests == []
+    hub.add("owner/other", "model.gguf", content)
+    assert "set HF_HOME to a folder of your own" in pull("owner/other/model.gguf", before=AS_ANY_USER)["error"]
+
+
+@pytest.mark.parametrize("kept", [0, 4, 100_000, -64])
+def test_a_cached_file_that_was_cut_is_refused_until_it_is_pulled_again(hub, pull, kept):
+    hub.add("owner/repo", "model.gguf", DEMO)
     found = pull()
     [blob] = pull.blobs
-    blob.write_bytes(b"GGUF" + bytes(100))
+    blob.write_bytes(blob.read_bytes()[:kept])
+    with pytest.raises(PhiError, match=r"again$"):
+        read_header(pull()["path"])
+    assert read_header(pull(verb="pull")["path"]).path == Path(found["path"])
+
+
+@pytest.mark.parametrize("damage", [b"GGUF" + bytes(100), b"GGUF" + bytes(SIZE - 4)], ids=["shorter", "as long"])
+def test_pull_mends_a_damaged_file(hub, pull, content, damage):
+    found = pull()
+    [blob] = pull.blobs
+    blob.write_bytes(damage)
     outcome = pull(verb="pull")
     assert outcome["path"] == found["path"]
     assert same(outcome, content)
     hub.requests.clear()
     assert same(pull(verb="pull"), content)
     assert hub.requests == []
+
+
+def test_another_endpoint_is_not_asked_for_what_is_cached(pull, content):
+    found = pull()
+    with Hub() as other:
+        assert pull(HF_ENDPOINT=other.url)["path"] == found["path"]
+        assert other.requests == []
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_transfer_goes_on_from_another_endpoint_if_it_has_the_same_file(hub, pull, content, tmp_path, alike):
+    hub.fail(cut=1_000_000)
+    hub.fail(cut=0)
+    assert "error" in pull(before=IMPATIENT)
+    there = content if alike else tmp_path / "newer.gguf"
+    there.write_bytes(content.read_bytes() if alike else b"GGUF" + bytes(2_500_000))
+    with Hub() as other:
+        other.add("owner/repo", "model.gguf", there)
+        assert same(pull(HF_ENDPOINT=other.url), there)
+        [fetched] = [request.headers["Range"] for request in other.asked("GET") if request.path.startswith("/storage/")]
+    assert fetched == ("bytes=1000000-" if alike else "bytes=0-")

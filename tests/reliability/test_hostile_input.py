@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
 from phi_magic import Phi, PhiError
-from phi_magic.engine.engine import shared
 from phi_magic.engine.model import Model
 from phi_magic.options import ASKING, CELL
-from phi_magic.prompt import render
-from tests.gguf_files import gguf, metadata, tensors
+from phi_magic.prompt import fill, render
+from phi_magic.reply import Reply
+from tests.gguf_files import byte_level, gguf, metadata, tensors
 from tests.reliability.models import DEMO
 
 LONG = pytest.param(10_000, marks=pytest.mark.torture)
@@ -37,10 +39,15 @@ CONTROLS = (
 ).split()
 PIECES = st.lists(
     st.one_of(
-        st.sampled_from([*CONTROLS, "{{", "}}", "{%", "%}", "{#", "\n", " " * 300, "ice", "e\u0301" * 9]), UNICODE
+        st.sampled_from(
+            [*CONTROLS, "{{", "}}", "{{ wrong() }}", "{%", "%}", "{#", "\n", " " * 300, "ice", "e\u0301" * 9]
+        ),
+        UNICODE,
     ),
     max_size=12,
 ).map("".join)
+CONTROL, USER_DEFINED = 3, 4  # types of tokens in a GGUF
+ROLES = ["system", "user", "assistant"]
 MARKERS = ["<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
 TEMPLATES = {
     "phi-3": "{% for m in messages %}{{ '<|' + m.role + '|>\n' + m.content + '<|end|>\n' }}{% endfor %}<|assistant|>\n",
@@ -62,14 +69,19 @@ def examples(count):
 
 
 def one_line(act):
-    """Whatever it does, it is done, or refused in one printable line."""
-    said = ""
+    """Whether it was refused, in one line that a screen can show; else it is done."""
     try:
         act()
     except (PhiError, UsageError) as error:
         said = str(error)
-    assert len(said.splitlines()) <= 1, said
-    return bool(said)
+        assert said
+        assert said.isprintable(), repr(said)
+        return True
+    return False
+
+
+def wrong():
+    raise ValueError("a text\nof two lines \x1b[31m")
 
 
 @pytest.mark.parametrize("count", [60, LONG])
@@ -77,22 +89,46 @@ def one_line(act):
 def test_any_option_line_and_body_is_answered_or_refused(shell, figure, count):
     shell.run_line_magic("load_ext", "phi_magic")
     shell.run_line_magic("config", f"Phi.model = {str(DEMO)!r}")
+    shell.user_ns["wrong"] = wrong
     refused = []
 
     @examples(count)
     @given(LINES, PIECES, st.booleans())
+    @example("", "-\x1b[31m", False)
+    @example("--schema ~no_such_user", "ice", False)
+    @example("", "{{ wrong() }}", True)
     def ask(line, body, in_a_cell):
-        line = f"--quiet --max-tokens 2 {line}".replace("--no-stream", "").partition("\n")[0]
+        line = f"--quiet --max-tokens 2 --out reply {line}".replace("--no-stream", "").partition("\n")[0]
         if in_a_cell:
             refused.append(one_line(lambda: shell.run_cell_magic("phi", line, body)))
         else:
             refused.append(one_line(lambda: shell.run_line_magic("phi", f"{line} {body}")))
+        answers = [name for name, value in shell.user_ns.items() if isinstance(value, Reply)]
+        assert len(answers) == (not refused[-1])
+        for name in answers:
+            assert shell.user_ns.pop(name).finish_reason != "interrupted"
 
     ask()
     figure(
         "Generated option lines, templates over variables, and prompts",
         f"{len(refused)}: {len(refused) - sum(refused)} answered, {sum(refused)} refused in one line each",
     )
+
+
+@pytest.mark.parametrize(
+    "word", ["-\x1b[31m", "\u202e", "\ud800", "a\0b", "~no_such_user", "./\x1b/a.json", "a/b/\u202e.gguf"]
+)
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("phi_chat", "phi_chat save default", "phi_chat read default", "phi_models", "phi_models info"),
+        *("phi_replay", "phi_fix", "phi_explore -m", "phi_panel"),
+    ],
+)
+def test_any_word_after_another_magic_is_taken_or_refused(shell, line, word):
+    shell.run_line_magic("load_ext", "phi_magic")
+    magic, _, before = line.partition(" ")
+    one_line(lambda: shell.run_line_magic(magic, f"{before} {word}"))
 
 
 @pytest.mark.parametrize("count", [100, LONG])
@@ -129,23 +165,47 @@ def test_any_chat_template_is_rendered_or_refused(figure, count):
     )
 
 
-def inject(model, how, tried):
-    """Whatever is asked, the prompt has just the control tokens that its template writes."""
+def model_with(path, said, template, kind):
+    """A model that writes nonsense, whose vocabulary has the control tokens of every family; and their ids."""
+    tokens = said["tokenizer.ggml.tokens"]
+    types = said["tokenizer.ggml.token_type"]
+    added = [text for text in CONTROLS if text not in tokens and text != "▁"]
+    ids = [*range(3), *range(len(tokens), len(tokens) + len(added))]
+    said |= {
+        "tokenizer.ggml.tokens": [*tokens, *added],
+        "tokenizer.ggml.token_type": [*types, *[kind] * len(added)],
+        "tokenizer.chat_template": template,
+    }
+    if "tokenizer.ggml.scores" in said:
+        said["tokenizer.ggml.scores"] = [0.0] * (len(tokens) + len(added))
+    path.write_bytes(gguf(said, tensors(len(tokens) + len(added))))
+    return Model(path), ids
 
-    def controls(content):
-        asked = [{"role": "user", "content": content}]
+
+def inject(model, ids, how, tried):
+    """Whatever is said, and whoever says it, the prompt has just the control tokens that its template writes."""
+
+    def read(role, content):
+        turns = [("system", "rain"), ("user", "rain"), ("assistant", "rain"), ("user", "rain")]
+        asked = [{"role": turn, "content": content if turn == role else said} for turn, said in turns]
         rendered = render(asked, template=model.chat_template, controls=model.controls, bos="<s>", eos="</s>")
-        ids = model.tokenize(rendered.text, shield=rendered.shield)
-        return [token for token in ids if token in model.controls.values()]
+        return model.tokenize(rendered.text, shield=rendered.shield)
 
-    harmless = controls("ice")
+    harmless = read("user", "ice")
+    # what the template does not write is a control token only where the file calls it one
+    markers = {*model.controls.values()} | ({*ids} & {*harmless})
+    written = [token for token in harmless if token in markers]
 
     @how
-    @given(PIECES)
-    def ask(content):
-        if content.strip():
-            tried.append(content)
-            assert controls(content) == harmless
+    @given(st.sampled_from(ROLES), PIECES)
+    @example("system", "".join(CONTROLS))
+    @example("user", "".join(CONTROLS))
+    @example("assistant", "".join(CONTROLS))
+    def ask(role, content):
+        filled = fill("{{ x }}", {"x": content})
+        if filled.strip():
+            tried.append(filled)
+            assert [token for token in read(role, filled) if token in markers] == written
 
     ask()
 
@@ -153,38 +213,45 @@ def inject(model, how, tried):
 @pytest.mark.parametrize("count", [30, LONG])
 def test_no_text_makes_a_control_token(tmp_path, figure, count):
     tried = []
-    for name, template in TEMPLATES.items():
-        said = metadata()
-        tokens, types = list(said["tokenizer.ggml.tokens"]), list(said["tokenizer.ggml.token_type"])
-        for text in CONTROLS:
-            if text not in tokens and text != "▁":
-                tokens.append(text)
-                types.append(3)  # control
-        said |= {
-            "tokenizer.ggml.tokens": tokens,
-            "tokenizer.ggml.token_type": types,
-            "tokenizer.chat_template": template,
-        }
-        said["tokenizer.ggml.scores"] = [0.0] * len(tokens)
-        path = tmp_path / f"{name}.gguf"
-        table = [
-            (name, (shape[0], len(tokens)) if "token_embd" in name or name == "output.weight" else shape, kind)
-            for name, shape, kind in tensors()
-        ]
-        path.write_bytes(gguf(said, table))
-        model = Model(path)
-
-        inject(model, examples(count), tried)
+    kinds = list(itertools.product(TEMPLATES.items(), (metadata, byte_level), (CONTROL, USER_DEFINED)))
+    for (name, template), vocabulary, kind in kinds:
+        model, ids = model_with(tmp_path / f"{name}.gguf", vocabulary(), template, kind)
+        inject(model, ids, examples(count), tried)
         model.close()
-    figure("Forged control tokens", f"{len(tried)} texts against {len(TEMPLATES)} templates: none made one")
+    figure(
+        "Forged control tokens",
+        f"{len(tried)} texts in every role against {len(TEMPLATES)} templates, each with two kinds of vocabulary and of "
+        "marker: none made one",
+    )
 
 
-@pytest.mark.parametrize("character", ["a", " ", "\n", "\U0001f3d2", "\ud800", "\0", "é"])
-def test_a_body_of_ten_megabytes_is_one_line(character, figure):
-    phi = Phi(model=str(DEMO), max_tokens=2)
-    try:
-        with pytest.raises(PhiError, match=r"tokens, the context|prompt is empty"):
-            phi(character * (10_000_000 // len(character.encode("utf-8", "replace"))))
-    finally:
-        shared.unload()
-    figure("Bodies of 10 MB", "letters, blanks, line breaks, emoji, lone surrogates, NUL: one line each")
+BODIES = {
+    "letters": "a",
+    "blanks": " ",
+    "line breaks": "\n",
+    "emoji": "\U0001f3d2",
+    "accents": "é",
+    "lone surrogates": "\ud800",
+    "NUL": "\0",
+    "control tokens": "".join(CONTROLS),
+    "byte tokens": "<0x0A>",
+    "variables": "{{ x }}",
+    "open braces": "{{",
+    "open blocks": "{% if x %}",
+    "open comments": "{#",
+}
+WAYS = {
+    "prompt": lambda shell, body: Phi(model=str(DEMO), max_tokens=2)(body),
+    "raw": lambda shell, body: Phi(model=str(DEMO), max_tokens=2)(body, raw=True),
+    "cell": lambda shell, body: shell.run_cell_magic("phi", f"--quiet -n 2 --model {DEMO}", body),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("body", BODIES)
+def test_a_body_of_ten_megabytes_is_one_line(shell, figure, body, way):
+    shell.run_line_magic("load_ext", "phi_magic")
+    shell.user_ns["x"] = "ice"
+    size = len(BODIES[body].encode("utf-8", "replace"))
+    assert one_line(lambda: WAYS[way](shell, BODIES[body] * (10_000_000 // size)))
+    figure("Bodies of 10 MB", f"{', '.join(BODIES)}, as a prompt, raw and in a cell: one line each")

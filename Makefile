@@ -26,7 +26,7 @@ help:
 	@echo "make demo    a haiku in the terminal, then the quickstart notebook in a real kernel"
 	@echo "make lab     JupyterLab on the examples"
 	@echo "make test    every tier of tests: plain, kernel, hub, browser, packaging"
-	@echo "make torture the long forms of the tests of reliability, for docs/reliability.md; hours"
+	@echo "make torture the long forms of the tests of reliability, for docs/reliability.md; an hour"
 	@echo "make check   formatter, linter, strict type checker"
 	@echo "make docs    the pages of docs/ and the reference, into build/docs"
 	@echo "make model   train the shipped model again"

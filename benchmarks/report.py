@@ -83,7 +83,7 @@ def _against(other: str, measure: Measure) -> Callable[[Rounds], list[float]]:
 
     def ratios(rounds: Rounds) -> list[float]:
         pairs = zip(rounds.get("phi_magic", []), rounds.get(other, []))  # noqa: B905 (a last round may be cut short)
-        values = [(measure.of(one), measure.of(two)) for one, two in pairs]
+        values = [(measure.of(ours), measure.of(theirs)) for ours, theirs in pairs]
         return [one / two for one, two in values if one and two]
 
     return ratios

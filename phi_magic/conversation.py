@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import PhiError
+from .paths import expanded
 from .reply import Message, Reply
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ class Conversation:
         Raises:
             PhiError: it cannot be written there, or what is there is no saved conversation.
         """
-        file = Path(os.path.expanduser(path))  # noqa: PTH111 (an unknown user is no error)
+        file = expanded(path)
         turns = [{"cell": turn.cell, "reply": _plain(turn.reply)} for turn in self.turns]
         text = json.dumps({"phi_magic": _KIND, "name": self.name, "turns": turns}, indent=1, ensure_ascii=False)
         new = file.with_name(f".{file.name}.{os.getpid()}")
@@ -185,7 +186,7 @@ class Conversation:
         Raises:
             PhiError: the file is missing, or is no saved conversation.
         """
-        turns = _read(Path(os.path.expanduser(path)))  # noqa: PTH111 (an unknown user is no error)
+        turns = _read(expanded(path))
         for at, turn in enumerate(turns):
             turn.reply.messages = _messages(turns[:at])
         _turns[self.name] = turns

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .engine.batch import WIDE, Batch
 from .engine.context import SLICE_MAX, SLICE_MIN, Context
+from .engine.lookahead import EXACT_WIDTHS
 from .engine.model import Model
 from .engine.plan import Plan, choose
 from .errors import PhiError
@@ -21,7 +22,7 @@ from .interrupt import Stop
 from .models import resolve
 
 _PROMPT = SLICE_MAX + 2 * SLICE_MIN  # tokens: more than one slice
-_ANSWER = 7  # tokens; as many may be guessed at once and be exact
+_ANSWER = max(EXACT_WIDTHS) + 1  # tokens; as many as one pass with guesses may have and be exact
 _SLICES = (SLICE_MIN, SLICE_MIN + 1, 3 * SLICE_MIN + 5, 64, 200)
 _WIDTHS = (2 * WIDE, 4 * WIDE)
 
@@ -47,10 +48,7 @@ def probe(model: Model, plan: Plan) -> Iterator[tuple[str, bool]]:
         agree(*(lambda size=size: _singly(model, plan, prompt, answer, slices=size) for size in _SLICES)),
     )
     yield "any number of threads", agree(lambda: _singly(model, other, prompt, answer))
-    yield (
-        "a memory that is copied and put back",
-        agree(lambda: _put_back(model, plan, prompt, answer)),
-    )
+    yield "a memory that is copied and put back", agree(lambda: _put_back(model, plan, prompt, answer))
     if plan.decodes_alike(len(answer)):
         yield "tokens decoded together, as guesses are", agree(lambda: _guessed(model, plan, prompt, answer))
     yield "any size of the context", agree(lambda: _singly(model, plan, prompt, answer, room=_PROMPT + 1000))

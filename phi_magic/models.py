@@ -22,6 +22,7 @@ from .download import SHA256, disk_advice, download_file, sha256_of
 from .errors import PhiError
 from .gguf_header import show_path
 from .interrupt import Stop
+from .paths import expanded
 
 DEFAULT = "phi-3-mini-4k"
 HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)/(?P<file>[^\\]+\.gguf)", re.IGNORECASE)
@@ -197,7 +198,7 @@ def _source(name: str) -> ModelFile | tuple[str, str]:
     """The file itself, or where on the hub it lies: repository and file."""
     if known := KNOWN.get(name):
         return (known.repo_id, known.filename) if known.repo_id else _shipped(name, known)
-    path = Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser raises on an unknown user
+    path = expanded(name)
     if name.strip() and os.path.exists(path):  # noqa: PTH110 - Path.exists raises on a NUL
         return ModelFile(name, path, filename=path.name)
     hub_name = HUB_NAME.fullmatch(name)

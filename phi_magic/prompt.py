@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from .errors import PhiError
@@ -21,8 +22,6 @@ INSTRUCT_OUTPUT = (
     "{% else %}{{ 'Instruct: ' + message['content'] + '\nOutput:' }}{% endif %}"
     "{% endfor %}"
 )
-
-
 _BRACES = 10_000  # more take jinja2 minutes and gigabytes
 
 
@@ -40,9 +39,10 @@ def fill(body: str, variables: Mapping[str, Any]) -> str:
     Raises:
         PhiError: an unknown name, a brace left open, an error in an expression, ten thousand of them.
     """
-    if "{{" not in body and "{%" not in body and "{#" not in body:
+    count = sum(map(body.count, ("{{", "{%", "{#")))
+    if not count:
         return body
-    if (count := sum(map(body.count, ("{{", "{%", "{#")))) > _BRACES:
+    if count > _BRACES:
         raise PhiError(f"the prompt has {count:,} braces to fill in; use --no-vars to send them as they are")
     import jinja2
 
@@ -76,11 +76,11 @@ def render(
     Raises:
         PhiError: a template that is broken, reaches for Python's insides, or takes too much time or memory.
     """
-    from .template import compiled
+    from .template import write
 
     shield = _unused_character([message["content"] for message in messages] + [template or ""])
     safe, shielded = _shielded(messages, list(controls), shield)
-    run = compiled(template or INSTRUCT_OUTPUT)
+    run = partial(write, template or INSTRUCT_OUTPUT)
     variables = {"bos_token": bos, "eos_token": eos, "add_generation_prompt": True}
     system = safe[0]["content"] if safe and safe[0]["role"] == "system" else ""
     text = _rendered_with_system(run, safe, variables, system) if system else run({**variables, "messages": safe})

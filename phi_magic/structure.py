@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from .dataclass_schema import build, schema_of
 from .errors import PhiError
 from .extract import data
 from .gguf_header import show_path
+from .paths import expanded
 from .reply import Reply
 
 _TAKES = "a JSON-schema dict, a pydantic model, a dataclass, or the path of a JSON file"
@@ -65,7 +65,7 @@ def read(source: Any) -> Structure:
     if isinstance(source, str) and source.lstrip().startswith("{"):
         return Structure(source)
     if isinstance(source, str | Path):
-        return Structure(_file(Path(os.path.expanduser(source))))  # noqa: PTH111 (an unknown user is no error)
+        return Structure(_file(expanded(source)))
     if isinstance(source, dict):
         return Structure(_text(source))
     if isinstance(source, type) and hasattr(source, "model_json_schema"):

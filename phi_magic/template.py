@@ -56,39 +56,38 @@ class TemplateRefusal(Exception):
     """The template itself said no: ``raise_exception('…')``."""
 
 
-@functools.lru_cache(maxsize=8)
-def compiled(source: str) -> Callable[[Mapping[str, Any]], str]:
-    """What writes a prompt from a chat template's variables.
+def write(source: str, variables: Mapping[str, Any]) -> str:
+    """The prompt that a chat template makes of its variables.
 
-    It raises:
+    Raises:
         TemplateRefusal: the template refuses a conversation that begins with a system message.
         PhiError: the template is broken, reaches for Python's insides, takes too much, or refuses the conversation.
     """
-    environment = _Environment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
+    try:
+        if len(source) > _SOURCE:
+            raise SecurityError(f"it has {len(source):,} characters")
+        _ENVIRONMENT.budget.left = _WORK
+        with _Steps(_compiled(source)) as template:
+            parts, length = [], 0
+            for part in template.generate(**variables, raise_exception=_refuse):
+                length += len(part)
+                if length > _MOST:
+                    raise SecurityError("it writes without end")
+                parts.append(part)
+        return "".join(parts)
+    except TemplateRefusal as error:
+        if variables["messages"][0]["role"] == "system":
+            raise
+        raise PhiError(f"the model's chat template refuses the conversation: {_said(error)}") from None
+    except _ERRORS as error:
+        raise PhiError(
+            f"the model's chat template cannot be used ({_said(error)}); --raw sends the prompt without a template"
+        ) from None
 
-    def run(variables: Mapping[str, Any]) -> str:
-        try:
-            if len(source) > _SOURCE:
-                raise SecurityError(f"it has {len(source):,} characters")
-            environment.budget.left = _WORK
-            with _Steps(_template(environment, source)) as template:
-                parts, length = [], 0
-                for part in template.generate(**variables, raise_exception=_refuse):
-                    length += len(part)
-                    if length > _MOST:
-                        raise SecurityError("it writes without end")
-                    parts.append(part)
-            return "".join(parts)
-        except TemplateRefusal as error:
-            if variables["messages"][0]["role"] == "system":
-                raise
-            raise PhiError(f"the model's chat template refuses the conversation: {_line(error)}") from None
-        except _ERRORS as error:
-            raise PhiError(
-                f"the model's chat template cannot be used ({_line(error)}); --raw sends the prompt without a template"
-            ) from None
 
-    return run
+@functools.lru_cache(maxsize=8)
+def _compiled(source: str) -> jinja2.Template:
+    return _ENVIRONMENT.from_string(source)
 
 
 _ERRORS = (
@@ -97,17 +96,12 @@ _ERRORS = (
 )
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+def _said(error: Exception) -> str:
+    return str(error)[:300] or type(error).__name__
 
 
 def _refuse(reason: str) -> None:
     raise TemplateRefusal(reason)
-
-
-@functools.lru_cache(maxsize=8)
-def _template(environment: _Environment, source: str) -> jinja2.Template:
-    return environment.from_string(source)
 
 
 class _Budget(threading.local):
@@ -123,34 +117,34 @@ class _Names(Namespace):
         return "<namespace>"
 
 
+def _weighing(visit: Callable[..., None]) -> Callable[..., None]:
+    """A literal's code, so that the environment weighs what it makes."""
+
+    def weighing(generator: CodeGenerator, node: Any, frame: Any) -> None:
+        if getattr(node, "ctx", "load") != "load":  # names that are assigned to
+            visit(generator, node, frame)
+            return
+        generator.write("environment.weighed(")
+        visit(generator, node, frame)
+        generator.write(")")
+
+    return weighing
+
+
 class _Generator(CodeGenerator):
     """Has the environment weigh what literals make, and join what ``~`` joins."""
 
-    def visit_Concat(self, node: nodes.Concat, frame: Any) -> None:  # noqa: N802 (jinja2 calls it so)
+    visit_List = _weighing(CodeGenerator.visit_List)
+    visit_Dict = _weighing(CodeGenerator.visit_Dict)
+    visit_Tuple = _weighing(CodeGenerator.visit_Tuple)
+
+    def visit_Concat(self, node: nodes.Concat, frame: Any) -> None:
         self.write("environment.concat((")
         for part in node.nodes:
             self.write("environment.text(")
             self.visit(part, frame)
             self.write("), ")
         self.write("))")
-
-    def visit_List(self, node: nodes.List, frame: Any) -> None:  # noqa: N802 (jinja2 calls it so)
-        self.write("environment.weighed(")
-        super().visit_List(node, frame)
-        self.write(")")
-
-    def visit_Dict(self, node: nodes.Dict, frame: Any) -> None:  # noqa: N802 (jinja2 calls it so)
-        self.write("environment.weighed(")
-        super().visit_Dict(node, frame)
-        self.write(")")
-
-    def visit_Tuple(self, node: nodes.Tuple, frame: Any) -> None:  # noqa: N802 (jinja2 calls it so)
-        if node.ctx != "load":  # the names that are assigned to
-            super().visit_Tuple(node, frame)
-            return
-        self.write("environment.weighed(")
-        super().visit_Tuple(node, frame)
-        self.write(")")
 
 
 class _Environment(ImmutableSandboxedEnvironment):
@@ -161,7 +155,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         super().__init__(**options)
         self.budget = _Budget()
         own = {"join": self._join, "replace": self._replace, "tojson": self._to_json(self.filters["tojson"])}
-        self.filters = {name: self._weighing(own.get(name, self.filters[name])) for name in _FILTERS}
+        self.filters = {name: self._weighed_filter(own.get(name, self.filters[name])) for name in _FILTERS}
         self.globals = {"range": self.globals["range"], "dict": dict, "namespace": _Names}
 
     def weighed(self, value: Any) -> Any:
@@ -223,7 +217,7 @@ class _Environment(ImmutableSandboxedEnvironment):
 
         return to_json
 
-    def _weighing(self, made_by: Callable[..., Any]) -> Callable[..., Any]:
+    def _weighed_filter(self, made_by: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(made_by)
         def weighing(*arguments: Any, **options: Any) -> Any:
             return self.weighed(made_by(*arguments, **options))
@@ -236,6 +230,9 @@ class _Environment(ImmutableSandboxedEnvironment):
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         allowed = next((names for kind, names in _METHODS.items() if isinstance(obj, kind)), None)
         return (allowed is None or attr in allowed) and super().is_safe_attribute(obj, attr, value)
+
+
+_ENVIRONMENT = _Environment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
 
 
 def _weight(value: Any) -> int:

@@ -33,9 +33,9 @@ class Plan:
         return asdict(self)
 
     @classmethod
-    def of(cls, record: Mapping[str, Any]) -> Plan:
-        """The plan that a ``Reply.engine`` of this process tells of."""
-        return cls(**{one.name: record[one.name] for one in fields(cls) if one.name in record})
+    def of(cls, record: Mapping[str, Any]) -> Plan | None:
+        """The plan that a ``Reply.engine`` of this process tells of, if it tells of any."""
+        return cls(**{one.name: record[one.name] for one in fields(cls) if one.name in record}) if record else None
 
     def decodes_alike(self, count: int) -> bool:
         """Whether decoding so many tokens in one pass leaves the bits that decoding them singly does."""

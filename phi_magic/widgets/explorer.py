@@ -95,7 +95,7 @@ class Explorer:
             messages,
             path=[token.id for token in reply.tokens],
             raw=raw,
-            plan=Plan.of(reply.engine) if reply.engine else None,
+            plan=Plan.of(reply.engine),
         )
 
     @property

@@ -87,7 +87,7 @@ class TokenView:
                 top_logprobs=max(ALTERNATIVES, len(origin.tokens[at].top)),
                 seed=origin.seed,
                 schema=origin.params.get("schema"),
-                plan=Plan.of(origin.engine) if origin.engine else None,
+                plan=Plan.of(origin.engine),
                 identify=False,
                 on_status=self._say,
             )

@@ -74,8 +74,8 @@ C.llama_tokenize(model.vocab, b"one two three four five six seven eight", 39, sm
 
 
 @pytest.fixture(scope="module")
-def sanitized(tmp_path_factory):
-    """The environment in which llama.cpp is one built with AddressSanitizer; building takes some ten minutes, once."""
+def sanitized():
+    """The environment in which llama.cpp is one built with AddressSanitizer; building takes some minutes, once."""
     from benchmarks.__main__ import FOLDER
     from benchmarks.stand_in import sources
 

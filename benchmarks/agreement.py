@@ -24,7 +24,7 @@ from phi_magic.engine.model import Model
 from phi_magic.engine.plan import Plan
 from phi_magic.engine.sampler import Sampler
 from phi_magic.interrupt import Stop
-from phi_magic.prompt import render
+from phi_magic.prompt.rendering import render
 from phi_magic.reply import Message
 from phi_magic.sampling import Sampling
 

@@ -23,7 +23,7 @@ from phi_magic.engine.context import SLICE_MIN, context_params
 from phi_magic.engine.llama import C
 from phi_magic.engine.model import Model
 from phi_magic.engine.plan import Plan, choose
-from phi_magic.gguf import read_header
+from phi_magic.gguf.checks import read_header
 
 _LENGTH = 256  # tokens of one text
 _SUBJECTS = ("the sea", "ice hockey", "autumn rain", "an old train", "winter light", "bread", "a library", "the moon")

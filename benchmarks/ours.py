@@ -16,7 +16,7 @@ from phi_magic.engine.batch import WIDE, Batch
 from phi_magic.engine.context import Context
 from phi_magic.engine.engine import shared
 from phi_magic.engine.plan import choose
-from phi_magic.gguf import read_header
+from phi_magic.gguf.checks import read_header
 from phi_magic.interrupt import Stop
 from phi_magic.reply import Message
 

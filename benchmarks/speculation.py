@@ -28,7 +28,7 @@ from phi_magic.engine import lookahead
 from phi_magic.engine.context import Context
 from phi_magic.engine.model import Model
 from phi_magic.engine.plan import Plan, choose
-from phi_magic.gguf import read_header
+from phi_magic.gguf.checks import read_header
 from phi_magic.interrupt import Stop
 from training.exceptions import failure
 

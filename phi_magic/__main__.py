@@ -52,7 +52,7 @@ def _answer(prompt: str, given: argparse.Namespace) -> int:
         raise
     view.finish(stream.reply)
     if given.schema:
-        from .structure import read
+        from .schema.structure import read
 
         view.note(read(given.schema).remark(stream.reply))
     return 0

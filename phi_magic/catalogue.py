@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from .engine.memory_estimate import estimate_memory
 from .engine.plan import choose
 from .errors import PhiError
-from .gguf import Array, Header, read_header, show_path, show_size
-from .memory import Budget, available, foretell
-from .models import KNOWN, ModelFile, cached, file_sha256, resolve
+from .gguf.checks import Array, Header, read_header
+from .machine import Budget, available, show_size
+from .models.files import KNOWN, ModelFile, cached, file_sha256, resolve
+from .paths import show_path
 from .phi import Phi
-from .table import Table
+from .rendering.table import Table
 
 _LONGEST = 200  # characters of a value of the metadata
 
@@ -68,7 +70,7 @@ def information(phi: Phi, name: str) -> Table:
 def memory(phi: Phi, header: Header) -> int:
     """Bytes that the model takes with a context as long as ``phi`` allows, run as this machine would."""
     plan = choose(header, n_threads=phi.n_threads, n_gpu_layers=phi.n_gpu_layers)
-    need = foretell(
+    need = estimate_memory(
         header,
         n_ctx=_n_ctx(phi, header),
         key_type=plan.key_type,

@@ -20,7 +20,7 @@ from .paths import expanded
 from .reply import Message, Reply
 
 if TYPE_CHECKING:
-    from .running import Stream
+    from .generation.stream import Stream
 
 #: The conversation that has no other name.
 DEFAULT = "default"
@@ -153,7 +153,7 @@ class Conversation:
         return "\n\n".join(parts) or f"*The conversation {self.name} has no turns.*"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        from .formats import bundle
+        from .rendering.formats import bundle
 
         return bundle(self.to_markdown())
 

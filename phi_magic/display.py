@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any, Protocol, TextIO
 
-from .formats import bundle
-from .redraw import Clock, Pace
+from .rendering.formats import bundle
+from .rendering.redraw import Clock, Pace
 from .reply import Reply
 
 
@@ -82,7 +82,7 @@ class CellView:
 
     def _bundle(self, reply: Reply, *, whole: bool = True) -> dict[str, Any]:
         if self._form == "tokens":
-            from .token_view import bundle as tokens_bundle
+            from .rendering.token_shading import bundle as tokens_bundle
 
             return tokens_bundle(reply.tokens, whole=whole)
         return bundle(reply.text, self._form, whole=whole)

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from .engine.batch import WIDE, Batch
 from .engine.context import SLICE_MAX, SLICE_MIN, Context
-from .engine.lookahead import EXACT_WIDTHS
 from .engine.model import Model
 from .engine.plan import Plan, choose
+from .engine.speculative import EXACT_WIDTHS
 from .errors import PhiError
-from .gguf import read_header
+from .gguf.checks import read_header
 from .interrupt import Stop
-from .models import resolve
+from .models.files import resolve
 
 _PROMPT = SLICE_MAX + 2 * SLICE_MIN  # tokens: more than one slice
 _ANSWER = max(EXACT_WIDTHS) + 1  # tokens; as many as one pass with guesses may have and be exact

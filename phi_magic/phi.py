@@ -15,14 +15,13 @@ from .sampling import Sampling
 from .settings import ANSWER_TRAITS, SEED_MAX, Settings
 
 if TYPE_CHECKING:
-    from .answer import Ask
     from .conversation import Conversation
+    from .engine.answer import Ask
     from .engine.plan import Plan
-    from .gguf import Header
+    from .generation.position import Position
+    from .generation.stream import Stream, StreamAll
+    from .gguf.checks import Header
     from .interrupt import Stop
-    from .mapping import StreamAll
-    from .position import Position
-    from .running import Stream
 
 
 class Phi(Configurable, Settings):
@@ -79,10 +78,10 @@ class Phi(Configurable, Settings):
             schema: what the answer is held to: a JSON-schema dict, a pydantic model, a dataclass, or the path of a JSON
                 file. ``Reply.data`` is the object then, unless the answer was cut.
         """
-        from .answer import write
+        from .engine.answer import write
         from .engine.engine import shared
+        from .generation.stream import Stream
         from .interrupt import Stop
-        from .running import Stream
 
         ask, reply = self._ask(prompt, **options)
         self.last = reply
@@ -128,9 +127,10 @@ class Phi(Configurable, Settings):
         """Answer questions, each with its own options (those of :meth:`stream`), together: iterate over what this
         returns for the numbers of the replies that grew; its ``replies`` are :attr:`mapped` too.
         """
+        from .engine.answers import write_all
         from .engine.engine import shared
+        from .generation.stream import StreamAll
         from .interrupt import Stop
-        from .mapping import StreamAll, write_all
 
         pairs = [self._ask(prompt, **options) for prompt, options in questions]
         replies = self.mapped = [reply for _, reply in pairs]
@@ -158,10 +158,10 @@ class Phi(Configurable, Settings):
         begin = (*(token.id for token in known), *begin)
         system = messages[0]["content"] if messages[0]["role"] == "system" and not raw else ""
 
-        from .answer import Ask
-        from .models import resolve
-        from .structure import read
-        from .token_view import ALTERNATIVES
+        from .engine.answer import Ask
+        from .models.files import resolve
+        from .rendering.token_shading import ALTERNATIVES
+        from .schema.structure import read
 
         structure = None if schema is None else read(schema)
         seed = settings["seed"] if settings["seed"] is not None else secrets.randbelow(SEED_MAX + 1)
@@ -222,8 +222,8 @@ class Phi(Configurable, Settings):
             PhiError: as in :meth:`__call__`; or ``generated`` leaves no room for another token.
         """
         from .engine.engine import shared
+        from .generation.position import look
         from .interrupt import Stop
-        from .position import look
 
         ask, reply = self._ask(prompt, raw=raw, begin=generated, identify=False, **options)
         stop = stop or Stop()
@@ -253,7 +253,7 @@ class Phi(Configurable, Settings):
         """
         from .engine.engine import shared
         from .interrupt import Stop
-        from .models import resolve
+        from .models.files import resolve
 
         settings = self.settings(options)
         stop = Stop()

@@ -13,17 +13,18 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from . import token_view
 from .engine.plan import Plan, choose
 from .errors import PhiError
-from .formats import FORMS, bundle
-from .gguf import read_header, show_path
-from .models import file_sha256, resolve
+from .gguf.checks import read_header
+from .models.files import file_sha256, resolve
+from .paths import show_path
 from .phi import Phi
 from .rendering import to_text
+from .rendering import token_shading as token_view
+from .rendering.formats import FORMS, bundle
+from .rendering.table import Table
 from .reply import Message, Reply
 from .settings import ANSWER_TRAITS
-from .table import Table
 
 _AROUND = 30  # characters shown on each side of the first difference
 #: What of a plan an answer's bits depend on. Threads, and how the file is read, the machine at hand chooses.

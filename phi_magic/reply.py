@@ -152,12 +152,12 @@ class Reply:
         """``data`` as JSON types; an instance of a class is what its text says."""
         if self.data is None or isinstance(self.data, bool | int | float | str | list | dict):
             return self.data
-        from .extract import data
+        from .schema.extract import data
 
         return data(self.text)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, str], dict[str, Any]]:
-        from .formats import bundle
+        from .rendering.formats import bundle
 
         return bundle(self.text), {"phi_magic": self.record()}
 

@@ -9,7 +9,7 @@ from typing import Any
 from traitlets import Bool, Enum, HasTraits, Int, List, TraitError, TraitType, Unicode, default
 
 from .errors import PhiError
-from .formats import FORMS
+from .rendering.formats import FORMS
 from .sampling import Number, Sampling
 
 #: Seeds are 32 bits wide; llama.cpp takes the greatest of them for "draw one".

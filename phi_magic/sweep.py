@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 from traitlets import Float, Int
 
 from .errors import PhiError
-from .models import nearest
+from .models.files import nearest
 from .phi import Phi
+from .rendering.table import Table
 from .reply import Reply
 from .settings import ANSWER_TRAITS, SEED_MAX, checked, takes
-from .table import Table
 
 if TYPE_CHECKING:
-    from .mapping import StreamAll
+    from .generation.stream import StreamAll
 
 #: The most answers of a grid, unless told.
 MOST = 256

@@ -12,9 +12,9 @@ from IPython.core.error import UsageError
 from phi_magic import Phi
 from phi_magic.conversation import Conversation, forget, names
 from phi_magic.errors import PhiError
+from phi_magic.generation.stream import Stream
 from phi_magic.interrupt import Stop
 from phi_magic.reply import Reply
-from phi_magic.running import Stream
 
 
 @pytest.fixture(autouse=True)

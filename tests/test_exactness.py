@@ -9,7 +9,7 @@ import pytest
 from phi_magic.engine.model import Model
 from phi_magic.engine.plan import Plan
 from phi_magic.exactness import probe
-from phi_magic.models import resolve
+from phi_magic.models.files import resolve
 
 
 @pytest.fixture(scope="module")

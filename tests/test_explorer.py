@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from phi_magic import Phi, distribution
-from phi_magic.position import Position
+from phi_magic.generation.position import Position
 from phi_magic.sampling import stages
 from phi_magic.widgets.bars import cuts, figures, mass, rows, view
 from phi_magic.widgets.explorer import KNOBS, Explorer

@@ -169,7 +169,7 @@ class TestProposal:
 
     @staticmethod
     def answering(monkeypatch, text):
-        from phi_magic import answer
+        from phi_magic.engine import answer
 
         def write(engine, ask, reply, stop, **_):
             reply.text, reply.finish_reason = text, "stop"

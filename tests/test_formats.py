@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phi_magic import extract
 from phi_magic.errors import PhiError
-from phi_magic.formats import FORMS, bundle, next_cell, remark
+from phi_magic.rendering.formats import FORMS, bundle, next_cell, remark
+from phi_magic.schema import extract
 
 CODE = """Here it is:
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phi_magic.errors import PhiError
-from phi_magic.gguf import read_header
+from phi_magic.gguf.checks import read_header
 from tests.gguf_files import ARRAY, EMBED, F16, F32, FLOAT32, HEADS, LAYERS, STRING, gguf, metadata, tensors, text
 
 DEMO = Path(__file__).parent.parent / "phi_magic" / "demo" / "phi-demo.gguf"

@@ -6,10 +6,11 @@ import threading
 from importlib.resources import files
 from pathlib import Path
 
-from phi_magic import Phi, identity
-from phi_magic.identity import Identity
+from phi_magic import Phi
 from phi_magic.interrupt import Stop
-from phi_magic.models import ModelFile
+from phi_magic.models import fingerprint as identity
+from phi_magic.models.files import ModelFile
+from phi_magic.models.fingerprint import Identity
 
 DEMO = Path(str(files("phi_magic") / "demo" / "phi-demo.gguf"))
 

@@ -10,7 +10,7 @@ from IPython.core.completer import provisionalcompleter
 from IPython.core.error import UsageError
 
 from phi_magic.catalogue import loaded
-from phi_magic.models import cached
+from phi_magic.models.files import cached
 
 DEMO = Path(str(files("phi_magic") / "demo" / "phi-demo.gguf"))
 TINY = "someone/tiny-gguf/tiny.gguf"
@@ -69,7 +69,7 @@ class TestList:
 
     def test_what_does_not_fit_says_so(self, ip, monkeypatch, tiny):
         from phi_magic import catalogue
-        from phi_magic.memory import Budget
+        from phi_magic.machine import Budget
 
         monkeypatch.setattr(catalogue, "available", lambda: Budget(1000, "a test"))
         assert row(ip, TINY).rstrip().endswith("no")

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from phi_magic.gguf import read_header
-from phi_magic.memory import Budget, Need, available, foretell, refusal
+from phi_magic.engine.memory_estimate import Need, estimate_memory, refusal
+from phi_magic.gguf.checks import read_header
+from phi_magic.machine import Budget, available
 
 DEMO = Path(__file__).parent.parent / "phi_magic" / "demo" / "phi-demo.gguf"
 MB, GB = 10**6, 10**9
@@ -97,7 +98,7 @@ def test_without_any_limit_of_a_cgroup(machine):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux counts address space so")
 def test_a_limit_of_the_shell_counts():
-    code = "from phi_magic.memory import available; b = available(); print(b.bytes, b.source)"
+    code = "from phi_magic.machine import available; b = available(); print(b.bytes, b.source)"
     done = subprocess.run(
         ["sh", "-c", 'ulimit -v 1000000; exec "$0" -c "$1"', sys.executable, code],
         capture_output=True,
@@ -167,7 +168,7 @@ def measured(path, **asked):
     ids=str,
 )
 def test_llama_cpp_takes_what_was_foretold(slow_model, settings):
-    need = foretell(read_header(slow_model), **settings)
+    need = estimate_memory(read_header(slow_model), **settings)
     said = measured(slow_model, **settings)
     assert need.weights == pytest.approx(said["model"], rel=0.01)
     assert need.cache == pytest.approx(said["KV"], rel=0.01)
@@ -178,17 +179,17 @@ def test_llama_cpp_takes_what_was_foretold(slow_model, settings):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_what_was_foretold_is_resident_when_a_context_is_full(slow_model):
-    need = foretell(read_header(slow_model), n_ctx=512)
+    need = estimate_memory(read_header(slow_model), n_ctx=512)
     assert need.total == pytest.approx(measured(slow_model, n_ctx=512, read=True)["resident"], rel=0.1)
 
 
 def test_the_shipped_model_fits_almost_everywhere():
-    assert foretell(read_header(DEMO), n_ctx=2048).total < 100 * MB
+    assert estimate_memory(read_header(DEMO), n_ctx=2048).total < 100 * MB
 
 
 def test_nothing_but_weights_before_there_is_a_context():
     header = read_header(DEMO)
-    need = foretell(header, n_ctx=0)
+    need = estimate_memory(header, n_ctx=0)
     assert (need.cache, need.weights) == (0, header.weight_bytes)
 
 

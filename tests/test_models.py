@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from phi_magic import models
 from phi_magic.errors import PhiError
-from phi_magic.gguf import read_header
+from phi_magic.gguf.checks import read_header
+from phi_magic.models import files as models
 
 COMMIT, OLDER = "a" * 40, "b" * 40
 PHI_3 = models.KNOWN["phi-3-mini-4k"]
@@ -211,7 +211,7 @@ def test_a_hash_is_made_once_while_the_file_stays(tmp_path, monkeypatch):
 def test_neither_the_shipped_model_nor_a_path_needs_the_hub(tmp_path):
     (tmp_path / "my.gguf").write_bytes(b"GGUF")
     code = (
-        "import sys; from phi_magic.models import resolve; resolve('demo'); resolve(sys.argv[1]); "
+        "import sys; from phi_magic.models.files import resolve; resolve('demo'); resolve(sys.argv[1]); "
         "print('huggingface_hub' in sys.modules)"
     )
     done = subprocess.run(
@@ -222,7 +222,7 @@ def test_neither_the_shipped_model_nor_a_path_needs_the_hub(tmp_path):
 
 def test_the_hubs_telemetry_is_off_and_the_environment_as_it_was():
     code = (
-        "import os; from phi_magic.models import cached; cached(); import huggingface_hub.constants as c; "
+        "import os; from phi_magic.models.files import cached; cached(); import huggingface_hub.constants as c; "
         "print(c.HF_HUB_DISABLE_TELEMETRY, 'HF_HUB_DISABLE_TELEMETRY' in os.environ)"
     )
     environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_DISABLE_TELEMETRY"}
@@ -231,7 +231,7 @@ def test_the_hubs_telemetry_is_off_and_the_environment_as_it_was():
 
 
 def test_a_variable_that_huggingface_hub_cannot_read_is_one_line():
-    code = "from phi_magic.models import cached; from phi_magic.errors import PhiError\ntry: cached()\n"
+    code = "from phi_magic.models.files import cached; from phi_magic.errors import PhiError\ntry: cached()\n"
     code += "except PhiError as error: print(error)"
     environment = {**os.environ, "HF_HUB_DOWNLOAD_TIMEOUT": "soon"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)

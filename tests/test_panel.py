@@ -7,7 +7,8 @@ import time
 import pytest
 from ipywidgets.widgets.widget import _instances as open_widgets
 
-from phi_magic import Phi, answer
+from phi_magic import Phi
+from phi_magic.engine import answer
 from phi_magic.engine.engine import shared
 from phi_magic.widgets.panel import Panel
 

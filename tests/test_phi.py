@@ -227,7 +227,7 @@ def test_without_exactness_an_answers_own_tokens_are_taken_for_history(phi):
 
 def test_a_model_that_does_not_fit_is_refused_before_it_loads(phi, monkeypatch):
     from phi_magic.engine import engine
-    from phi_magic.memory import Budget
+    from phi_magic.machine import Budget
 
     phi.unload()
     monkeypatch.setattr(engine, "available", lambda: Budget(1_000_000, "free memory"))
@@ -238,7 +238,7 @@ def test_a_model_that_does_not_fit_is_refused_before_it_loads(phi, monkeypatch):
 
 def test_a_context_that_does_not_fit_is_refused_and_the_model_stays(phi, monkeypatch):
     from phi_magic.engine import engine
-    from phi_magic.memory import Budget
+    from phi_magic.machine import Budget
 
     short = phi("x", max_tokens=2).text
     monkeypatch.setattr(engine, "available", lambda: Budget(6_000_000, "free memory"))

@@ -5,7 +5,8 @@ import threading
 import pytest
 
 from phi_magic import PhiError
-from phi_magic.prompt import INSTRUCT_OUTPUT, fill, render
+from phi_magic.prompt.rendering import INSTRUCT_OUTPUT, render
+from phi_magic.prompt.variables import fill
 
 PHI3 = (
     "{{ bos_token }}{% for message in messages %}{% if (message['role'] == 'user') %}{{'<|user|>' + '\n' + "

@@ -20,7 +20,7 @@ from phi_magic.__main__ import main
 from phi_magic.engine.grammar import Grammar
 from phi_magic.engine.model import Model
 from phi_magic.replay import Recorded, replay
-from phi_magic.structure import read
+from phi_magic.schema.structure import read
 
 PERSON = {
     "type": "object",

@@ -10,8 +10,8 @@ from IPython.core.error import UsageError
 
 from phi_magic import Phi
 from phi_magic.engine.context import Context
+from phi_magic.rendering.token_shading import kind, percent, shade, shown, to_html, to_text
 from phi_magic.reply import Alternative, Token
-from phi_magic.token_view import kind, percent, shade, shown, to_html, to_text
 from phi_magic.widgets.tokens import TokenView
 
 

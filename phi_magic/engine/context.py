@@ -14,7 +14,7 @@ from ..interrupt import Interrupted, Stop
 from .llama import C, complaint, forget_complaints, freed_on_error
 from .model import Model
 from .plan import Plan
-from .shelf import WORTH, Memory, Shelf, common
+from .saved_states import WORTH, Memory, Shelf, common
 
 #: A pass over fewer tokens goes through other kernels, whose sums round differently: on a CPU, without repacked
 #: weights, every slicing of a prompt gives the same bits as long as each slice has at least this many tokens.

@@ -11,12 +11,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ..errors import PhiError
-from ..gguf import Header, read_header, show_path
+from ..gguf.checks import Header, read_header
 from ..interrupt import Interrupted, Stop
-from ..memory import Need, available, foretell, refusal
+from ..machine import available
+from ..paths import show_path
 from .batch import WIDE, Batch
 from .context import SLICE_MAX, Context
 from .lease import Lease, safe_to_map
+from .memory_estimate import Need, estimate_memory, refusal
 from .model import Model
 from .plan import Plan
 from .threads import check_threads
@@ -294,7 +296,7 @@ def _being_written(path: Path) -> PhiError:
 
 
 def _need(header: Header, plan: Plan, n_ctx: int, sequences: int = 1) -> Need:
-    return foretell(
+    return estimate_memory(
         header,
         n_ctx=(n_ctx or SLICE_MAX) * sequences,
         key_type=plan.key_type,

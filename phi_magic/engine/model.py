@@ -138,7 +138,7 @@ class Model:
         Args:
             text: the prompt as the chat template wrote it.
             shield: a character that stands inside any text that only looks like a control token; it is taken out
-                again here, after the real ones are found. See :func:`phi_magic.prompt.shielded`.
+                again here, after the real ones are found. See :func:`phi_magic.prompt.rendering.shielded`.
             bos: begin with the vocabulary's own beginning of sequence, unless the text does.
         """
         ids: list[int] = []

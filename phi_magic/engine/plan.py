@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
-from ..gguf import Header
-from ..memory import capacity, foretell
+from ..gguf.checks import Header
+from ..machine import capacity, physical_cores
+from .memory_estimate import estimate_memory
 
 _SMALL = 32 * 2**20  # bytes of weights
 _BLOCK = 32  # values of Q8_0 that share a scale
@@ -42,36 +41,6 @@ class Plan:
         return count == 1 or (count < 8 and self.flash_attention and not self.repack and self.n_gpu_layers == 0)
 
 
-def physical_cores(root: Path = Path("/")) -> int:
-    """Cores this process may use: hyper-threads counted once, the affinity mask and the cgroup's quota respected."""
-    try:
-        allowed = os.sched_getaffinity(0)
-    except AttributeError:  # macOS, Windows
-        return max(1, (os.cpu_count() or 2) // 2)
-    siblings = set()
-    for cpu in allowed:
-        try:
-            siblings.add((root / f"sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text())
-        except OSError:
-            siblings.add(str(cpu))
-    return max(1, min(len(siblings), _quota(root)))
-
-
-def _quota(root: Path) -> int:
-    """Whole processors that the cgroup grants (v2, then v1); many where it sets no limit."""
-    try:
-        quota, period = (root / "sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            quota = (root / "sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text().strip()
-            period = (root / "sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return 1_000_000
-    if quota in ("max", "-1"):
-        return 1_000_000
-    return max(1, round(int(quota) / int(period)))
-
-
 def choose(header: Header, *, profile: str = "auto", n_threads: int = 0, n_gpu_layers: int = -1) -> Plan:
     """The plan for a model on this machine: docs/settings.md has the rule as a table, and the measurements behind it.
 
@@ -90,7 +59,7 @@ def choose(header: Header, *, profile: str = "auto", n_threads: int = 0, n_gpu_l
     """
     from .llama import gpu_memory
 
-    need, gpu = foretell(header, n_ctx=_USUAL).total, gpu_memory()
+    need, gpu = estimate_memory(header, n_ctx=_USUAL).total, gpu_memory()
     if n_gpu_layers < 0:
         n_gpu_layers = -1 if need <= _MOST * gpu else 0
     small = header.weight_bytes < _SMALL

@@ -10,9 +10,9 @@ from IPython.core.magic import line_cell_magic, magics_class, needs_local_scope,
 
 from ..display import CellView, QuietView, TerminalView, View
 from ..errors import PhiError
-from ..formats import next_cell, remark
 from ..options import ASKING, CELL, overrides, split, unknown, variable
 from ..phi import Phi
+from ..rendering.formats import next_cell, remark
 from .adapting import PhiMagics, one_line
 from .adapting import arguments as magic_arguments
 from .chat import asking, told
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from ..running import Stream
-    from ..structure import Structure
+    from ..generation.stream import Stream
+    from ..schema.structure import Structure
 
 
 OPTIONS = (*ASKING, *CELL)
@@ -56,7 +56,7 @@ class AskMagics(PhiMagics):
             body = cell if cell is not None else rest
             variables = {**self.shell.user_ns, **(local_ns or {})}
             if not arguments.no_vars:
-                from ..prompt import fill
+                from ..prompt.variables import fill
 
                 body = fill(body, variables)
             form = options.get("format", self.settings.format)
@@ -88,7 +88,7 @@ def schema_of(variables: Mapping[str, Any], name: str) -> Structure:
     Raises:
         PhiError: it is neither.
     """
-    from ..structure import read
+    from ..schema.structure import read
 
     if name in variables:
         return read(variables[name])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.display import display, update_display
 
-from ..redraw import Clock, Pace
+from ..rendering.redraw import Clock, Pace
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

@@ -7,7 +7,7 @@ from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..conversation import names
-from ..models import KNOWN
+from ..models.files import KNOWN
 from ..options import Option
 from ..settings import Settings
 

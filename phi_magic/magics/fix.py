@@ -10,9 +10,9 @@ from IPython.core.magic import line_magic, magics_class, no_var_expand
 
 from ..errors import PhiError, PromptTooLong
 from ..fix import failure, prompt
-from ..formats import next_cell
 from ..options import ASKING, OUT, Option, overrides, split, variable
 from ..phi import Phi
+from ..rendering.formats import next_cell
 from .adapting import PhiMagics, one_line
 from .adapting import arguments as magic_arguments
 from .ask import show, view_for

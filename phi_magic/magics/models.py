@@ -14,7 +14,7 @@ from .adapting import PhiMagics, one_line
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from ..table import Table
+    from ..rendering.table import Table
 
 ACTIONS = ("list", "pull", "load", "unload", "info", "rm")
 
@@ -64,8 +64,8 @@ class ModelsMagics(PhiMagics):
         _show(information(self.settings, name))
 
     def _pull(self, name: str) -> None:
-        from ..gguf import show_path
-        from ..models import pull
+        from ..models.files import pull
+        from ..paths import show_path
 
         print(f"{name}: {show_path(pull(name).path)}")
 
@@ -78,8 +78,8 @@ class ModelsMagics(PhiMagics):
 
     def _remove(self, name: str, *, sure: bool) -> None:
         from ..catalogue import loaded
-        from ..gguf import show_size
-        from ..models import remove, resolve
+        from ..machine import show_size
+        from ..models.files import remove, resolve
 
         file = resolve(name, download=False)
         if file.repo_id and not sure:

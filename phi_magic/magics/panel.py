@@ -25,7 +25,7 @@ class PanelMagics(PhiMagics):
         with one_line():
             if not hasattr(self.shell, "kernel"):
                 raise PhiError("%phi_panel needs a notebook; in a terminal, %config Phi shows and sets everything")
-            from ..prompt import fill
+            from ..prompt.variables import fill
             from ..widgets.panel import Panel
 
             Panel(self.settings, line, fill=lambda text: fill(text, self.shell.user_ns)).saved.show()

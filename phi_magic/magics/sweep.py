@@ -45,7 +45,7 @@ class SweepMagics(PhiMagics):
             name = variable(arguments.out)
             grid = parse(axes, most=arguments.most or MOST)
             if not arguments.no_vars:
-                from ..prompt import fill
+                from ..prompt.variables import fill
 
                 cell = fill(cell, self.shell.user_ns)
             prompt = cell if arguments.raw else cell.strip("\n")

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..position import Position
+from ..generation.position import Position
+from ..rendering.token_shading import kind, percent, shown
 from ..sampling import CUTTING, Stages
-from ..token_view import kind, percent, shown
 
 _LIKELIEST = 12
 STAGES = ("raw", "after penalty", "after temperature", "after top-p, top-k, min-p")

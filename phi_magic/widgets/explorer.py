@@ -17,9 +17,9 @@ import traitlets
 
 from ..engine.plan import Plan
 from ..errors import PhiError
+from ..generation.position import Position
 from ..interrupt import Stop
 from ..phi import Phi
-from ..position import Position
 from ..rendering import escape, to_text
 from ..reply import Message, Reply
 from ..sampling import Stages, stages

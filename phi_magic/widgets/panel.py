@@ -10,11 +10,11 @@ import ipywidgets
 
 from ..cell import cell_for
 from ..errors import PhiError
-from ..models import KNOWN
+from ..generation.stream import Stream
+from ..models.files import KNOWN
 from ..phi import Phi
-from ..redraw import Pace
 from ..rendering import escape, to_html, to_text
-from ..running import Stream
+from ..rendering.redraw import Pace
 from .controls import FULL, Link, close, label, slider, tooltip
 from .labels import Labels
 from .saved import Saved

@@ -12,13 +12,13 @@ import traitlets
 
 from ..engine.plan import Plan
 from ..errors import PhiError
+from ..generation.stream import Stream
 from ..phi import Phi
-from ..redraw import Pace
 from ..rendering import to_text
+from ..rendering.redraw import Pace
+from ..rendering.token_shading import ALTERNATIVES, bits, bundle, chance, kind, percent, shade, shown
 from ..reply import Alternative, Message, Reply, Token
-from ..running import Stream
 from ..settings import ANSWER_TRAITS
-from ..token_view import ALTERNATIVES, bits, bundle, chance, kind, percent, shade, shown
 from .controls import close
 from .labels import Labels
 from .saved import Saved

@@ -41,9 +41,7 @@ def test_the_corrected_cell_is_put_below_and_is_not_run(open_notebook):
     assert notebook.prompt(3).text_content().strip() in {"[ ]:", "[\xa0]:"}
 
 
-SHOW = (
-    "from phi_magic.formats import bundle\nfrom IPython.display import display\ndisplay(bundle({!r}, {!r}), raw=True)"
-)
+SHOW = "from phi_magic.rendering.formats import bundle\nfrom IPython.display import display\ndisplay(bundle({!r}, {!r}), raw=True)"
 
 
 def test_json_is_a_tree(open_notebook):

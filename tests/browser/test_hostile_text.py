@@ -84,9 +84,9 @@ def displaying(answers, bundle):
 def displaying_as(form, answers):
     """A cell that displays each answer in a form, as every type that it has there, a million blanks, and a formula."""
     return (
-        "import json\nfrom IPython.display import display\nfrom phi_magic.formats import bundle\n"
+        "import json\nfrom IPython.display import display\nfrom phi_magic.rendering.formats import bundle\n"
         "from phi_magic.rendering import to_html\nfrom phi_magic.reply import Alternative, Token\n"
-        "from phi_magic.token_view import bundle as tokens_bundle\n"
+        "from phi_magic.rendering.token_shading import bundle as tokens_bundle\n"
         f"for answer in [*{answers!a}, ' ' * 1_000_000 + 'end']:\n"
         f"    for kind, data in {FORMS[form]}.items():\n        display({{kind: data}}, raw=True)\n"
         "display({'text/html': to_html('$x^2$')}, raw=True)"

@@ -8,14 +8,15 @@ import time
 import pytest
 
 from phi_magic import Phi, PhiError
-from phi_magic.engine import engine, shelf
+from phi_magic.engine import engine
 from phi_magic.engine import model as models
+from phi_magic.engine import saved_states as shelf
 from phi_magic.engine.engine import shared
 from phi_magic.engine.lease import Lease
 from phi_magic.engine.model import Model
 from phi_magic.interrupt import Interrupted
-from phi_magic.memory import Budget
-from phi_magic.models import resolve
+from phi_magic.machine import Budget
+from phi_magic.models.files import resolve
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="leases are Linux's")
 

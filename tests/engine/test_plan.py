@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from phi_magic import machine as this_machine
 from phi_magic.engine import llama, plan
-from phi_magic.engine.plan import choose, physical_cores
-from phi_magic.gguf import read_header
-from phi_magic.memory import foretell
-from phi_magic.models import resolve
+from phi_magic.engine.memory_estimate import estimate_memory
+from phi_magic.engine.plan import choose
+from phi_magic.gguf.checks import read_header
+from phi_magic.machine import physical_cores
+from phi_magic.models.files import resolve
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def test_without_a_gpu_no_layer_is_offloaded_whatever_is_asked(header, monkeypat
 
 
 def test_a_gpu_takes_all_layers_where_the_model_fits_it_and_none_where_not(header, monkeypatch):
-    need = foretell(header, n_ctx=4096).total
+    need = estimate_memory(header, n_ctx=4096).total
     with_gpu(monkeypatch, 2 * need)
     assert choose(header).n_gpu_layers == -1
     with_gpu(monkeypatch, need)
@@ -42,7 +44,7 @@ def test_this_build_says_how_much_memory_its_gpus_have():
 
 
 def test_the_profile_follows_the_machine_and_the_model(header, monkeypatch):
-    need = foretell(header, n_ctx=4096).total
+    need = estimate_memory(header, n_ctx=4096).total
     monkeypatch.setattr(plan, "capacity", lambda: 2 * need)
     assert not choose(header).flash_attention
     monkeypatch.setattr(plan, "capacity", lambda: need)
@@ -79,9 +81,9 @@ def machine(root, quota=None, siblings=("0-1", "0-1", "2-3", "2-3")):
 
 
 def test_hyper_threads_count_once_and_the_cgroup_s_quota_is_respected(tmp_path, monkeypatch):
-    monkeypatch.setattr(plan.os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
+    monkeypatch.setattr(this_machine.os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
     assert physical_cores(machine(tmp_path / "plain")) == 2
     assert physical_cores(machine(tmp_path / "limited", quota="100000 100000")) == 1
     assert physical_cores(machine(tmp_path / "unlimited", quota="max 100000")) == 2
-    monkeypatch.setattr(plan.os, "sched_getaffinity", lambda _: {2, 3})
+    monkeypatch.setattr(this_machine.os, "sched_getaffinity", lambda _: {2, 3})
     assert physical_cores(tmp_path / "plain") == 1

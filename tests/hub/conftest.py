@@ -15,7 +15,7 @@ from tests.hub.server import Hub
 # huggingface_hub reads the environment when it is imported, so each pull is a process of its own.
 PULL = """
 import json, sys
-from phi_magic import models
+from phi_magic.models import files as models
 from phi_magic.errors import PhiError
 said, outcome = [], {}
 def notify(text):

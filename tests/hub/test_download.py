@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from phi_magic.errors import PhiError
-from phi_magic.gguf import read_header
+from phi_magic.gguf.checks import read_header
 from tests.hub.server import Hub
 from tests.reliability.models import DEMO
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.hub
 NAME = "owner/repo/model.gguf"
 SIZE = 3_000_004  # bytes of `content`
 # one more try instead of three, which wait seven seconds
-IMPATIENT = "import phi_magic.download; phi_magic.download.PATIENCE = 1\n"
+IMPATIENT = "import phi_magic.models.download; phi_magic.models.download.PATIENCE = 1\n"
 
 
 @pytest.fixture(autouse=True)
@@ -136,7 +136,7 @@ def test_ctrl_c_ends_at_once_and_the_next_pull_goes_on(hub, pull, content):
 
 
 STOPPED_ON_THE_WAY = """
-from phi_magic import models
+from phi_magic.models import files as models
 from phi_magic.interrupt import Interrupted, Stop
 stop, real, pieces = Stop(), models.resolve, []
 def check():

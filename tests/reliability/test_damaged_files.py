@@ -10,13 +10,13 @@ from collections import Counter
 
 import pytest
 
-from phi_magic.gguf import read_header
+from phi_magic.gguf.checks import read_header
 from tests.reliability.models import DEMO
 
 # Asks each file as a user does, in a process of its own, and prints what it said or how it ended.
 LIVE = """
 import os, resource, signal, sys, traceback
-import phi_magic.answer, phi_magic.template  # once, not in every child
+import phi_magic.engine.answer, phi_magic.prompt.template  # once, not in every child
 from phi_magic import Phi, PhiError
 from phi_magic.engine.engine import shared
 ROOM = 4 << 30  # bytes of address space, of which the imports take one

@@ -22,7 +22,8 @@ import json, random, sys, threading
 from collections import Counter
 from pathlib import Path
 from phi_magic import Phi, PhiError
-from phi_magic.engine import batch, context, grammar, llama, model, sampler, shelf
+from phi_magic.engine import batch, context, grammar, llama, model, sampler
+from phi_magic.engine import saved_states as shelf
 from phi_magic.engine.engine import shared
 outcome, path, functions, places = sys.argv[1:]
 class Thrown(Exception):
@@ -193,7 +194,7 @@ HUB = """
 import json, shutil, sys
 from pathlib import Path
 outcome, name, size = sys.argv[1:]
-from phi_magic import models
+from phi_magic.models import files as models
 from phi_magic.errors import PhiError
 class Thrown(OSError):
     pass

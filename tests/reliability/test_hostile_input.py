@@ -12,7 +12,8 @@ from IPython.core.error import UsageError
 from phi_magic import Phi, PhiError
 from phi_magic.engine.model import Model
 from phi_magic.options import ASKING, CELL
-from phi_magic.prompt import fill, render
+from phi_magic.prompt.rendering import render
+from phi_magic.prompt.variables import fill
 from phi_magic.reply import Reply
 from tests.gguf_files import byte_level, gguf, metadata, tensors
 from tests.reliability.models import DEMO

@@ -145,7 +145,7 @@ Path(outcome).write_text(json.dumps({"hit": shot.hit is not None, "late": shot.l
 PULL = """
 import os
 model, longest = rest
-from phi_magic.models import resolve
+from phi_magic.models.files import resolve
 shot = Shot(float(longest), int(count) % 2).at_work(lambda: resolve(model, notify=lambda _: None))
 path = resolve(model, notify=lambda _: None).path
 Path(outcome).write_text(json.dumps({"hit": shot.hit is not None, "late": shot.late, "size": path.stat().st_size}))

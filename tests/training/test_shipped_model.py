@@ -7,7 +7,7 @@ import pytest
 from gguf import GGMLQuantizationType, GGUFReader
 
 from phi_magic import Phi
-from phi_magic.models import resolve
+from phi_magic.models.files import resolve
 from training import corpus, judge
 from training.lexicon import topics
 

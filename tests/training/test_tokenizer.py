@@ -10,7 +10,7 @@ pytest.importorskip("sentencepiece", reason="needs the extra `training`")
 import jax
 
 from phi_magic.engine.model import Model
-from phi_magic.prompt import render
+from phi_magic.prompt.rendering import render
 from training import corpus, export, tokenizer
 from training.model import Shape, initialise
 

@@ -6,7 +6,7 @@ import json
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .errors import PhiError
+from ..errors import PhiError
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -26,8 +26,8 @@ class Block(NamedTuple):
 
 def blocks(text: str) -> list[Block]:
     """Every fenced code block of an answer's Markdown, in order; a last one that never ends counts too."""
-    from .rendering import to_text
-    from .rendering.document import LONGEST
+    from ..rendering import to_text
+    from ..rendering.document import LONGEST
 
     if len(text) > LONGEST:
         return []

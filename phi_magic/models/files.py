@@ -1,7 +1,7 @@
 """From a model's name to its file: shipped, on the disk, in huggingface_hub's cache, or on the hub.
 
 The only module that imports huggingface_hub, and not before a hub's name is asked for. A cached file is found without
-a request; what is not cached is brought by :mod:`phi_magic.download`.
+a request; what is not cached is brought by :mod:`phi_magic.models.download`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ..errors import PhiError
+from ..interrupt import Stop
+from ..paths import expanded, show_path
 from .download import SHA256, disk_advice, download_file, sha256_of
-from .errors import PhiError
-from .gguf_header import show_path
-from .interrupt import Stop
-from .paths import expanded
 
 DEFAULT = "phi-3-mini-4k"
 HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)/(?P<file>[^\\]+\.gguf)", re.IGNORECASE)
@@ -216,7 +215,7 @@ def _source(name: str) -> ModelFile | tuple[str, str]:
 
 
 def _shipped(name: str, known: Known) -> ModelFile:
-    path = Path(str(resources.files(__package__).joinpath("demo", known.filename)))
+    path = Path(str(resources.files("phi_magic").joinpath("demo", known.filename)))
     if not path.is_file():
         raise PhiError(f"the shipped model {show_path(path)} is missing; install phi_magic again")
     return ModelFile(name, path, filename=known.filename, sha256=file_sha256(path))

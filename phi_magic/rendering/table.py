@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .rendering import escape, to_text
+from . import escape, to_text
 
 _STYLE = "text-align: left; vertical-align: top; white-space: pre-wrap; overflow-wrap: break-word; padding: 0.3em 0.8em"
 _WIDTH = 110  # characters that the columns of a plain table may take together

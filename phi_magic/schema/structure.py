@@ -10,12 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .dataclass_schema import build, schema_of
-from .errors import PhiError
+from ..errors import PhiError
+from ..paths import expanded, show_path
+from ..reply import Reply
+from .dataclasses import build, schema_of
 from .extract import data
-from .gguf_header import show_path
-from .paths import expanded
-from .reply import Reply
 
 _TAKES = "a JSON-schema dict, a pydantic model, a dataclass, or the path of a JSON file"
 

@@ -8,7 +8,6 @@ Layout: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 from __future__ import annotations
 
 import math
-import os
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from .errors import PhiError
+from ..errors import PhiError
+from ..machine import show_size
+from ..paths import show_path
 
 LARGEST_HEADER = 1 << 27  # bytes; the largest published vocabularies need a tenth of it
 LARGEST_TABLE = 1 << 16  # keys, or tensors
@@ -180,20 +181,6 @@ class Header:
     def _text(self, key: str) -> str | None:
         value = self.metadata.get(key)
         return value if isinstance(value, str) else None
-
-
-def show_path(path: str | os.PathLike[str]) -> str:
-    """A path as one line, whatever characters it holds."""
-    text = str(path)
-    return text if text.isprintable() else repr(text)
-
-
-def show_size(nbytes: int) -> str:
-    """A size as people say it: 726 kB, 2.39 GB (a GB is 1,000,000,000 bytes, as the hub counts)."""
-    if nbytes < 1000:
-        return f"{nbytes} bytes"
-    power = min(int(math.log10(nbytes)) // 3, 4)
-    return f"{nbytes / 1000**power:.3g} {'kMGT'[power - 1]}B"
 
 
 def unsound(path: Path, what: str) -> PhiError:

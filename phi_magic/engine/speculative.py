@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 
 from ..interrupt import Stop
 from .context import Context
-from .decode import Writer
 from .plan import Plan
+from .writer import Writer
 
 _SPAN = 3  # tokens that must stand before a guess alike
 _FORGETS = 0.8  # how much of the old is kept at each new observation

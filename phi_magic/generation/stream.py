@@ -6,8 +6,8 @@ from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from typing import TypeVar
 
-from .interrupt import Stop
-from .reply import Reply
+from ..interrupt import Stop
+from ..reply import Reply
 
 Item = TypeVar("Item")
 
@@ -63,3 +63,11 @@ class Stream(Running[str]):
     def __init__(self, reply: Reply, pieces: Generator[str, None, None], stop: Stop) -> None:
         super().__init__(pieces, stop)
         self.reply = reply
+
+
+class StreamAll(Running[int]):
+    """Answers while they are written: iterate over it for the numbers of those whose text has grown."""
+
+    def __init__(self, replies: list[Reply], numbers: Generator[int, None, None], stop: Stop) -> None:
+        super().__init__(numbers, stop)
+        self.replies = replies

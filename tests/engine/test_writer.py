@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phi_magic.engine.decode import Text
+from phi_magic.engine.writer import Text
 
 
 def shown(chunks, stop=(), **options):

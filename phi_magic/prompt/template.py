@@ -21,7 +21,7 @@ from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
-from .errors import PhiError
+from ..errors import PhiError
 
 _SOURCE = 200_000  # characters; published templates have at most some 20,000
 _STEPS = 200_000  # lines of a compiled template; Phi-3's own takes about ten a message

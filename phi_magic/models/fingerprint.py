@@ -8,9 +8,9 @@ import sys
 import threading
 from pathlib import Path
 
-from .errors import PhiError
-from .interrupt import Stop
-from .models import ModelFile, file_sha256
+from ..errors import PhiError
+from ..interrupt import Stop
+from .files import ModelFile, file_sha256
 
 _PATIENCE = 0.02  # seconds between two looks at the stop flag
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from . import extract
-from .errors import PhiError
+from ..errors import PhiError
+from ..schema import extract
 
 #: The forms that are made of an answer's text alone, the first being the default.
 FORMS = ("markdown", "text", "code", "json", "html", "math")
@@ -27,7 +27,7 @@ def bundle(text: str, form: str = "markdown", *, whole: bool = True) -> dict[str
         whole: false while the answer is still growing: what only a saved notebook needs is left out, and what can be
             told at the end alone, such as JSON, is shown as text till then.
     """
-    from .rendering import to_html, to_text
+    from . import to_html, to_text
 
     plain = {"text/plain": to_text(text)}
     if not whole:
@@ -59,13 +59,13 @@ _COMMAND = re.compile(r"\\(?:text\w*|mbox|operatorname)\s*\{[^{}]*\}|\\[A-Za-z]+
 
 
 def _markdown(text: str) -> dict[str, Any]:
-    from .rendering import to_html, to_markdown, to_text
+    from . import to_html, to_markdown, to_text
 
     return {"text/html": to_html(text), "text/markdown": to_markdown(text), "text/plain": to_text(text)}
 
 
 def _text(text: str) -> dict[str, Any]:
-    from .rendering import to_text
+    from . import to_text
 
     return {"text/plain": to_text(text)}
 
@@ -89,14 +89,14 @@ def _json(text: str) -> dict[str, Any]:
 
 
 def _html(text: str) -> dict[str, Any]:
-    from .rendering.sanitised import sanitised
+    from .sanitised import sanitised
 
     found = extract.block(text, "html", "htm", "xhtml")
     return {"text/html": sanitised(found.source if found else text), **_text(text)}
 
 
 def _math(text: str) -> dict[str, Any]:
-    from .rendering.formulas import formula
+    from .formulas import formula
 
     found = extract.block(text, "latex", "tex", "math")
     source = found.source if found else text

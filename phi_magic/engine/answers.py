@@ -9,23 +9,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from os.path import commonprefix
 
+from ..interrupt import Interrupted, Stop
+from ..reply import Reply
 from .answer import Ask, Clock, load, parse, prompt_tokens, writer_for
-from .engine.batch import WIDE, Batch
-from .engine.decode import Writer
-from .engine.engine import Engine
-from .engine.model import Model
-from .engine.width import Width
-from .interrupt import Interrupted, Stop
-from .reply import Reply
-from .running import Running
-
-
-class StreamAll(Running[int]):
-    """Answers while they are written: iterate over it for the numbers of those whose text has grown."""
-
-    def __init__(self, replies: list[Reply], numbers: Generator[int, None, None], stop: Stop) -> None:
-        super().__init__(numbers, stop)
-        self.replies = replies
+from .batch import WIDE, Batch
+from .engine import Engine
+from .model import Model
+from .width import Width
+from .writer import Writer
 
 
 @dataclass
@@ -56,7 +47,7 @@ def write_all(
     that as ``pass``.
 
     Raises:
-        PhiError: as :func:`phi_magic.answer.write` does, before any answer is begun.
+        PhiError: as :func:`phi_magic.engine.answer.write` does, before any answer is begun.
     """
     asked = clock()
     first = replies[0]

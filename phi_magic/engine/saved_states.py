@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..memory import available
+from ..machine import available
 from .llama import C
 
 #: Fewer tokens are sooner read again than put aside and fetched.

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .answer import Ask, load, prompt_tokens
-from .engine.engine import Engine
-from .errors import PhiError
-from .interrupt import Stop
-from .reply import Reply
+from ..engine.answer import Ask, load, prompt_tokens
+from ..engine.engine import Engine
+from ..errors import PhiError
+from ..interrupt import Stop
+from ..reply import Reply
 
 if TYPE_CHECKING:
     import numpy as np

@@ -20,9 +20,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .errors import PhiError
-from .gguf_header import show_path, show_size
-from .interrupt import Interrupted
+from ..errors import PhiError
+from ..interrupt import Interrupted
+from ..machine import show_size
+from ..paths import show_path
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 PATIENCE = 3  # further tries where no byte came, 1, 2 and 4 seconds apart

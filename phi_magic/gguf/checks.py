@@ -16,10 +16,12 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from .errors import PhiError
-from .gguf_header import LARGEST_HEADER, Array, Header, Tensor, parse, show_path, show_size, unsound
+from ..errors import PhiError
+from ..machine import show_size
+from ..paths import show_path
+from .header import LARGEST_HEADER, Array, Header, Tensor, parse, unsound
 
-__all__ = ["Array", "Header", "Tensor", "read_header", "show_path", "show_size"]
+__all__ = ["Array", "Header", "Tensor", "read_header"]
 
 FIRST_READ = 1 << 21  # bytes; holds the header of a model with 32,064 tokens
 MOST_LAYERS = 512

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Sequence
 from html import escape
 
-from .reply import Alternative, Token
+from ..reply import Alternative, Token
 
 #: How many alternatives ``-f tokens`` asks for, unless told otherwise.
 ALTERNATIVES = 5

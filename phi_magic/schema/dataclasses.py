@@ -7,7 +7,7 @@ import enum
 import types
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from .errors import PhiError
+from ..errors import PhiError
 
 _PLAIN: dict[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 

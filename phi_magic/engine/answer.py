@@ -9,22 +9,22 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 
-from .engine.decode import Writer
-from .engine.engine import Engine
-from .engine.grammar import Grammar
-from .engine.lookahead import Lookup, Pace, advance, widths
-from .engine.model import Model
-from .engine.plan import Plan
-from .errors import PhiError, PromptTooLong
-from .extract import data
-from .gguf import Header
-from .identity import Identity
-from .interrupt import Interrupted, Stop
-from .models import ModelFile
-from .prompt import Rendered, render
-from .reply import Message, Reply, Token
-from .sampling import Sampling
-from .structure import Structure
+from ..errors import PhiError, PromptTooLong
+from ..gguf.checks import Header
+from ..interrupt import Interrupted, Stop
+from ..models.files import ModelFile
+from ..models.fingerprint import Identity
+from ..prompt.rendering import Rendered, render
+from ..reply import Message, Reply, Token
+from ..sampling import Sampling
+from ..schema.extract import data
+from ..schema.structure import Structure
+from .engine import Engine
+from .grammar import Grammar
+from .model import Model
+from .plan import Plan
+from .speculative import Lookup, Pace, advance, widths
+from .writer import Writer
 
 Clock = Callable[[], float]
 

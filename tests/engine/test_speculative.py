@@ -2,9 +2,10 @@
 
 import pytest
 
-from phi_magic import Phi, answer
-from phi_magic.engine.lookahead import EXACT_WIDTHS, WIDTHS, Lookup, Pace, widths
+from phi_magic import Phi
+from phi_magic.engine import answer
 from phi_magic.engine.plan import Plan
+from phi_magic.engine.speculative import EXACT_WIDTHS, WIDTHS, Lookup, Pace, widths
 
 FLASH = Plan(n_threads=1, flash_attention=True, key_type="q8_0", value_type="q8_0")
 PLAIN = Plan(n_threads=1)

@@ -1,0 +1,1 @@
+"""Reading what a GGUF file says of itself, without llama.cpp."""

@@ -1,0 +1,1 @@
+"""What an answer is constrained to, and the object that it becomes."""

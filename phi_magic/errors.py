@@ -1,5 +1,7 @@
 """The one error a user's mistake raises."""
 
+from __future__ import annotations
+
 
 class PhiError(Exception):
     """A mistake that the user can mend: one line that names what was wrong and what to do.
@@ -16,7 +18,14 @@ class PhiError(Exception):
 class PromptTooLong(PhiError):
     """A prompt of ``tokens`` tokens, for a context that takes fewer than ``context``."""
 
-    def __init__(self, what: str, tokens: int, context: int, advice: str) -> None:
-        super().__init__(f"{what} has {tokens} tokens, the context {context}: {advice}")
+    def __init__(self, message: str, tokens: int, context: int) -> None:
+        super().__init__(message)
         self.tokens = tokens
         self.context = context
+
+    def __reduce__(self) -> tuple[type[PromptTooLong], tuple[str, int, int]]:
+        return type(self), (str(self), self.tokens, self.context)
+
+
+class WorkerEnded(PhiError):
+    """The process that runs the model ended: a crash in native code, the out-of-memory killer, ``kill``."""

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from .engine.batch import WIDE, Batch
 from .engine.context import SLICE_MAX, SLICE_MIN, Context
 from .engine.model import Model
-from .engine.plan import Plan, choose
+from .engine.plan import choose
 from .engine.speculative import EXACT_WIDTHS
 from .errors import PhiError
+from .generation.plan import Plan
 from .gguf.checks import read_header
 from .interrupt import Stop
 from .models.files import resolve

@@ -172,3 +172,12 @@ def _fields(path: Path) -> dict[str, int]:
 def _integer(path: Path) -> int | None:
     text = "".join(_lines(path)).strip()
     return int(text) if text.isdecimal() else None
+
+
+def oom_kills(root: Path = Path("/")) -> int:
+    """How often the system has ended a process for want of memory: of the machine, and of this process's cgroups."""
+    kills = _fields(root / "proc/vmstat").get("oom_kill", 0)
+    for own, _, _ in _hierarchies(root):
+        for name in ("memory.events", "memory.oom_control"):
+            kills += _fields(own / name).get("oom_kill", 0)
+    return kills

@@ -16,19 +16,21 @@ from .settings import ANSWER_TRAITS, SEED_MAX, Settings
 
 if TYPE_CHECKING:
     from .conversation import Conversation
-    from .engine.answer import Ask
-    from .engine.plan import Plan
+    from .generation.backend import Backend, ModelInfo, TokenText
+    from .generation.plan import Plan
     from .generation.position import Position
-    from .generation.stream import Stream, StreamAll
-    from .gguf.checks import Header
+    from .generation.request import ModelReference
+    from .generation.stream import Question, Stream, StreamAll
     from .interrupt import Stop
+
+_LONGEST_PROMPT = 20_000_000  # characters; a context of a million tokens takes about a fifth of it
 
 
 class Phi(Configurable, Settings):
     """A local language model that answers: ``phi("Write a haiku")``.
 
     Every trait can be set here, with ``%config Phi.…``, in ``ipython_config.py`` as ``c.Phi.…``, or by keyword for one
-    call. All of a process's ``Phi`` share one loaded model.
+    call. All of a process's ``Phi`` share one worker process, and so one loaded model.
     """
 
     #: The newest answer, whole or not.
@@ -36,6 +38,9 @@ class Phi(Configurable, Settings):
 
     #: The replies of the newest :meth:`map`, whole or not.
     mapped: Sequence[Reply] = ()
+
+    #: What answers; the worker process that all share where it is None.
+    backend: Backend | None = None
 
     def __call__(self, prompt: str | Sequence[Message], **options: Any) -> Reply:
         """Answer a prompt, and return when the answer is whole.
@@ -78,15 +83,11 @@ class Phi(Configurable, Settings):
             schema: what the answer is held to: a JSON-schema dict, a pydantic model, a dataclass, or the path of a JSON
                 file. ``Reply.data`` is the object then, unless the answer was cut.
         """
-        from .engine.answer import write
-        from .engine.engine import shared
         from .generation.stream import Stream
-        from .interrupt import Stop
 
-        ask, reply = self._ask(prompt, **options)
-        self.last = reply
-        stop = Stop()
-        return Stream(reply, write(shared, ask, reply, stop, on_status=on_status), stop)
+        question = self._ask(prompt, **options)
+        self.last = question.reply
+        return Stream(question, self._backend(), on_status=on_status)
 
     def map(self, prompts: Iterable[str | Sequence[Message]], *, progress: bool = True, **options: Any) -> list[Reply]:
         """Answer every prompt; the replies are in the prompts' order.
@@ -127,16 +128,12 @@ class Phi(Configurable, Settings):
         """Answer questions, each with its own options (those of :meth:`stream`), together: iterate over what this
         returns for the numbers of the replies that grew; its ``replies`` are :attr:`mapped` too.
         """
-        from .engine.answers import write_all
-        from .engine.engine import shared
         from .generation.stream import StreamAll
-        from .interrupt import Stop
 
-        pairs = [self._ask(prompt, **options) for prompt, options in questions]
-        replies = self.mapped = [reply for _, reply in pairs]
-        stop = Stop()
-        numbers = write_all(shared, [ask for ask, _ in pairs], replies, stop, on_status=on_status)
-        return StreamAll(replies, numbers, stop)
+        asked = [self._ask(prompt, **options) for prompt, options in questions]
+        stream = StreamAll(asked, self._backend(), on_status=on_status)
+        self.mapped = stream.replies
+        return stream
 
     def _ask(
         self,
@@ -151,15 +148,15 @@ class Phi(Configurable, Settings):
         identify: bool = True,
         schema: Any = None,
         **options: Any,
-    ) -> tuple[Ask, Reply]:
-        """The question as the engine takes it, and the reply that it will fill in."""
+    ) -> Question:
+        """The question as a backend takes it, and the reply that it will fill in."""
         settings = self.settings(options)
         messages = _messages(prompt, settings["system"], raw)
         begin = (*(token.id for token in known), *begin)
         system = messages[0]["content"] if messages[0]["role"] == "system" and not raw else ""
 
-        from .engine.answer import Ask
-        from .models.files import resolve
+        from .generation.request import ChatMessage, GenerationRequest, SamplingParameters
+        from .generation.stream import Question
         from .rendering.token_shading import ALTERNATIVES
         from .schema.structure import read
 
@@ -170,6 +167,7 @@ class Phi(Configurable, Settings):
             model=settings["model"],
             params={name: settings[name] for name in ANSWER_TRAITS}
             | {
+                "stop": list(settings["stop"]),
                 "system": system,
                 "n_ctx": settings["n_ctx"],
                 "exact": settings["exact"],
@@ -180,26 +178,31 @@ class Phi(Configurable, Settings):
             seed=seed,
             messages=messages[1:-1] if system else messages[:-1],
         )
-        ask = Ask(
-            find=lambda check: resolve(settings["model"], check=check),
-            plan=_chooser(settings) if plan is None else lambda _: plan,
-            messages=messages,
-            knobs=Sampling(**{name: settings[name] for name in Sampling.class_trait_names()}),
+        request = GenerationRequest(
+            model=_reference(settings, plan),
+            messages=tuple(ChatMessage(message["role"], message["content"]) for message in messages),
+            sampling=SamplingParameters(**{name: settings[name] for name in Sampling.class_trait_names()}),
+            seed=seed,
             max_tokens=settings["max_tokens"],
-            stop_strings=settings["stop"],
+            stop=tuple(settings["stop"]),
             n_ctx=settings["n_ctx"],
-            raw=raw,
-            json=settings["format"] == "json",
-            structure=structure,
-            begin=begin,
-            known=tuple(known),
-            top_logprobs=top_logprobs or (ALTERNATIVES if settings["format"] == "tokens" else 0),
             exact=settings["exact"],
+            raw=raw,
+            schema=structure.text if structure else None,
+            begin=begin,
+            top_logprobs=top_logprobs or (ALTERNATIVES if settings["format"] == "tokens" else 0),
+            known=tuple(known),
             continues=continues,
-            keep_alive=settings["keep_alive"],
             identify=identify,
         )
-        return ask, reply
+        return Question(request, reply, structure, settings["format"] == "json")
+
+    def _backend(self) -> Backend:
+        if self.backend is not None:
+            return self.backend
+        from .generation.worker import shared
+
+        return shared
 
     def look(
         self,
@@ -221,14 +224,30 @@ class Phi(Configurable, Settings):
         Raises:
             PhiError: as in :meth:`__call__`; or ``generated`` leaves no room for another token.
         """
-        from .engine.engine import shared
-        from .generation.position import look
         from .interrupt import Stop
 
-        ask, reply = self._ask(prompt, raw=raw, begin=generated, identify=False, **options)
+        question = self._ask(prompt, raw=raw, begin=generated, identify=False, **options)
         stop = stop or Stop()
         with stop.deferring_interrupts():
-            return look(shared, ask, reply, stop, before=before, on_status=on_status)
+            return self._backend().look(question.request, stop, before=before, on_status=on_status)
+
+    def tokenize(self, text: str, **options: Any) -> list[TokenText]:
+        """Cut a text into the model's tokens; no special token is honoured in it.
+
+        Args:
+            text: any text.
+            options: any trait by its name, for this call.
+
+        Raises:
+            PhiError: the model cannot be had, or ``text`` is no text.
+        """
+        from .interrupt import Stop
+
+        if not isinstance(text, str):
+            raise PhiError(f"tokenize() takes a text, not a {type(text).__name__}")
+        stop = Stop()
+        with stop.deferring_interrupts():
+            return self._backend().tokenize(_reference(self.settings(options)), _plain(text), stop)
 
     def chat(self, name: str = "default") -> Conversation:
         """The conversation of this name, begun or not, asked with these settings: ``phi.chat("trip")("Hello")``.
@@ -251,47 +270,62 @@ class Phi(Configurable, Settings):
             PhiError: the model cannot be had, or does not fit the memory.
             KeyboardInterrupt: Ctrl-C.
         """
-        from .engine.engine import shared
         from .interrupt import Stop
-        from .models.files import resolve
+
+        stop = Stop()
+        with stop.deferring_interrupts():
+            self._backend().load(_reference(self.settings(options)), stop, on_status=on_status)
+
+    def describe(self, **options: Any) -> ModelInfo:
+        """Tell what is known of the model without loading it; nothing is downloaded.
+
+        Args:
+            options: any trait by its name, for this call.
+
+        Raises:
+            PhiError: the model is not on this machine, or is no sound GGUF.
+        """
+        from .interrupt import Stop
 
         settings = self.settings(options)
         stop = Stop()
-        with stop.deferring_interrupts(), shared.turn(stop=stop, keep_alive=settings["keep_alive"]):
-            with stop.letting_interrupts():
-                file = resolve(settings["model"])
-            header = shared.inspect(file.path)
-            shared.load(
-                header,
-                _chooser(settings)(header),
-                stop=stop,
-                on_progress=lambda done: on_status(f"loading: {done:.0%}"),
-            )
+        with stop.deferring_interrupts():
+            return self._backend().describe(_reference(settings), settings["n_ctx"], stop)
 
     def unload(self) -> None:
-        """Free the model, once the answer that is being written is whole."""
-        from .engine.engine import shared
+        """Free the model, once the answers that are being written are whole."""
+        from .interrupt import Stop
 
-        shared.unload()
+        stop = Stop()
+        with stop.deferring_interrupts():
+            self._backend().unload(stop)
 
 
-def _chooser(settings: Mapping[str, Any]) -> Callable[[Header], Plan]:
-    """How to run a model of this header with these settings."""
-    from .engine.plan import choose
+def _reference(settings: Mapping[str, Any], plan: Plan | None = None) -> ModelReference:
+    """Which model these settings name, and how it is run."""
+    from .generation.request import ModelReference
 
-    return partial(choose, **{name: settings[name] for name in ("profile", "n_threads", "n_gpu_layers")})
+    running = {name: settings[name] for name in ("profile", "n_threads", "n_gpu_layers", "keep_alive")}
+    return ModelReference(settings["model"], plan=plan, **running)
 
 
 def _messages(prompt: str | Sequence[Message], system: str, raw: bool) -> list[Message]:
     """The conversation to send: the system message first where there is one, the question last."""
     if isinstance(prompt, str):
-        messages: list[Message] = [{"role": "user", "content": prompt}]
+        messages: list[Message] = [{"role": "user", "content": _plain(prompt)}]
     else:
-        messages = [{"role": m["role"], "content": m["content"]} for m in prompt]
+        messages = [{"role": m["role"], "content": _plain(m["content"])} for m in prompt]
     if not messages or not messages[-1]["content"].strip():
         raise PhiError("the prompt is empty: write what to ask")
+    if (size := sum(len(message["content"]) for message in messages)) > _LONGEST_PROMPT:
+        raise PhiError(f"the prompt has {size:,} characters, at most {_LONGEST_PROMPT:,} can be sent: shorten it")
     if not raw and messages[-1]["role"] != "user":
         raise PhiError("a conversation must end with a message of the user")
     if system and not raw and messages[0]["role"] != "system":
-        messages.insert(0, {"role": "system", "content": system})
+        messages.insert(0, {"role": "system", "content": _plain(system)})
     return messages
+
+
+def _plain(text: str) -> str:
+    """A text as ``str`` itself, whatever subclass it is of, with a question mark for each lone surrogate."""
+    return str.__str__(text).encode("utf-8", "replace").decode()

@@ -13,9 +13,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from .engine.plan import Plan, choose
 from .errors import PhiError
-from .gguf.checks import read_header
+from .generation.plan import Plan
 from .models.files import file_sha256, resolve
 from .paths import show_path
 from .phi import Phi
@@ -242,8 +241,7 @@ def _plan(phi: Phi, record: Mapping[str, Any]) -> tuple[Plan, str]:
     Raises:
         PhiError: no such plan can be.
     """
-    header = read_header(resolve(record["model"], download=False).path)
-    ours = choose(header, n_threads=phi.n_threads, n_gpu_layers=phi.n_gpu_layers)
+    ours = phi.describe(model=record["model"], profile="auto").plan
     theirs = {name: record["engine"].get(name, value) for name, value in asdict(ours).items() if name in _BITS}
     for name, value in theirs.items():
         known = value in _CACHE_TYPES if name.endswith("_type") else type(value) is type(getattr(ours, name))

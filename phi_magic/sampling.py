@@ -16,13 +16,11 @@ from typing import TYPE_CHECKING, Any
 from traitlets import Float, HasTraits, Int, TraitError
 
 from .errors import PhiError
+from .generation.request import GREEDY_BELOW
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
-
-#: At and below this temperature the likeliest token is taken, as in the reference (``Sampling::ArgMax``).
-GREEDY_BELOW = 1e-7
 
 
 class Number(Float):  # type: ignore[type-arg]

@@ -1,263 +1,186 @@
-"""One answer, from the question to the last piece: the path that the magic, the panel and the terminal share."""
+"""One answer: the prompt is read, then one token after another is decoded."""
 
 from __future__ import annotations
 
-import sys
-import time
-from bisect import bisect_left
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING
 
 from ..errors import PhiError, PromptTooLong
-from ..gguf.checks import Header
+from ..generation.backend import Event, OnStatus, Started, Step, ignore_status
+from ..generation.position import Position
+from ..generation.request import ChatMessage, GenerationRequest
 from ..interrupt import Interrupted, Stop
-from ..models.files import ModelFile
-from ..models.fingerprint import Identity
+from ..prompt.history import fit
 from ..prompt.rendering import Rendered, render
-from ..reply import Message, Reply, Token
-from ..sampling import Sampling
-from ..schema.extract import data
-from ..schema.structure import Structure
-from .engine import Engine
-from .grammar import Grammar
+from .context import Context
 from .model import Model
-from .plan import Plan
 from .speculative import Lookup, Pace, advance, widths
 from .writer import Writer
 
-Clock = Callable[[], float]
-
-
-@dataclass
-class Ask:
-    """What is asked of the engine; the texts are ready, the numbers within their bounds."""
-
-    find: Callable[[Callable[[], None]], ModelFile]  #: may download it, calling meanwhile what it is given
-    plan: Callable[[Header], Plan]  #: how to run it on this machine
-    messages: list[Message]
-    knobs: Sampling
-    max_tokens: int
-    stop_strings: list[str]
-    n_ctx: int
-    raw: bool = False
-    json: bool = False  #: the answer is to be parsed into ``Reply.data``
-    structure: Structure | None = None  #: what the answer is held to
-    begin: tuple[int, ...] = ()  #: token ids that the answer is made to begin with
-    known: tuple[Token, ...] = ()  #: the records of the first of them
-    top_logprobs: int = 0
-    exact: bool = True  #: whether the answer's bits must be those of a fresh context
-    continues: bool = False  #: whether another question is likely to follow in this conversation
-    keep_alive: float = -1
-    identify: bool = True  #: whether the answer ends only when the model file's hash is known
+if TYPE_CHECKING:
+    from .engine import Engine
 
 
 def write(
-    engine: Engine,
-    ask: Ask,
-    reply: Reply,
-    stop: Stop,
-    *,
-    on_status: Callable[[str], None] = lambda _: None,
-    clock: Clock = time.perf_counter,
-) -> Generator[str, None, None]:
-    """Yield the pieces of the answer's text and fill in ``reply``.
-
-    Args:
-        on_status: told in a few words what is going on until the first token is there.
+    engine: Engine, request: GenerationRequest, stop: Stop, *, on_status: OnStatus = ignore_status
+) -> Iterator[Event]:
+    """Answer one request; see :meth:`phi_magic.generation.backend.Backend.generate`.
 
     Raises:
         PhiError: the model cannot be had, or the prompt is longer than the context.
+        Interrupted: ``stop`` was set before the first token.
     """
-    asked = clock()
-    identity: Identity | None = None
-    try:
-        with engine.turn(stop=stop, keep_alive=ask.keep_alive, on_wait=_waiting(on_status)):
-            identity = load(engine, ask, reply, stop, on_status=on_status, clock=clock)
-            model, context = engine.loaded
-            prompt, limit = prompt_tokens(model, ask, reply)
-            engine.check_room(len(prompt) + limit)
-            started = clock()
-            reply.usage.prompt_tokens = len(prompt)
-            known = ask.known[:limit]
-            reply.usage.cached_tokens = context.follow(
-                prompt,
-                [token.id for token in known],
-                room=len(prompt) + limit,
-                stop=stop,
-                exact=ask.exact,
-                on_progress=_reading(on_status),
-            )
-            reply.timings.prompt = clock() - started
-            writer = writer_for(model, ask, reply, limit=limit, asked=asked, clock=clock)
-            with closing(writer):
-                for token in known:
-                    if piece := writer.repeat(token):
-                        yield piece
-                if not writer.finished and (piece := writer.step(context.logits)):
-                    yield piece
-                lookup = Lookup([*prompt, *(token.id for token in known)])
-                pace = Pace(widths(context.plan, exact=ask.exact), engine.pass_seconds)
-                while not writer.finished:
-                    stop.check()
-                    room = len(prompt) + limit - len(context.tokens)
-                    yield from advance(context, writer, lookup, pace, room=room, stop=stop)
-            # The model is ours only until the turn ends. Without exactness the answer's own tokens will do.
-            history = _history(model, ask, reply) if ask.continues and ask.exact else []
-        parse(ask, reply)
-        if history:
-            engine.read_ahead(context, history)
-        if identity:
-            written = clock()
-            identity.wait(stop)
-            asked += clock() - written  # no part of the answer's time
-    except Interrupted:
-        reply.finish_reason = "interrupted"
-    finally:
-        if identity:
-            reply.model_sha256 = identity.sha256
-        reply.timings.total = clock() - asked
+    clock, began = engine.clock, engine.clock()
+    engine.load(request.model, stop, on_status=on_status)
+    loaded = clock()
+    model, context = engine.loaded
+    prompt, limit, left_out = read_prompt(engine, model, request)
+    engine.check_room(len(prompt) + limit)
+    known = request.known[:limit]
+    cached = context.follow(
+        prompt,
+        [token.id for token in known],
+        room=len(prompt) + limit,
+        stop=stop,
+        exact=request.exact,
+        on_progress=_reading(on_status),
+    )
+    yield Started(
+        prompt_tokens=len(prompt),
+        cached_tokens=cached,
+        load=loaded - began,
+        prompt=clock() - loaded,
+        engine=context.plan.to_dict(),
+        left_out=left_out,
+        path=str(model.path),
+    )
+    text: list[str] = []
+    with closing(Writer(model, request, limit=limit, clock=clock)) as writer:
+        try:
+            for token in known:
+                step = writer.repeat(token)
+                text.append(step.text)
+                yield step
+            if not writer.finish_reason and (drawn := writer.step(context.logits)):
+                text.append(drawn.text)
+                yield drawn
+            for drawn in _decode(engine, context, writer, request, prompt, limit, stop):
+                text.append(drawn.text)
+                yield drawn
+        except Interrupted:
+            pass  # the reason of a writer that has not finished is just that
+        end = writer.finish()
+    if request.continues and request.exact and end.reason != "interrupted":
+        # Without exactness the tokens that were decoded will do.
+        engine.read_ahead_later(_history(engine, model, request, "".join([*text, end.text])))
+    yield end
 
 
-def parse(ask: Ask, reply: Reply) -> None:
-    """Fill in ``data``, where JSON was asked for; None where the answer is not, which is said beside it."""
-    if ask.structure or ask.json:
-        with suppress(PhiError):
-            reply.data = ask.structure.parse(reply.text) if ask.structure else data(reply.text)
-
-
-def load(
+def _decode(
     engine: Engine,
-    ask: Ask,
-    reply: Reply,
+    context: Context,
+    writer: Writer,
+    request: GenerationRequest,
+    prompt: list[int],
+    limit: int,
+    stop: Stop,
+) -> Iterator[Step]:
+    """The decode loop: one token after another, or several at once where speculative decoding may be used."""
+    speculative = widths(context.plan, exact=request.exact)
+    if not speculative:
+        while not writer.finish_reason:
+            stop.check()
+            context.append(writer.token, stop=stop)
+            if drawn := writer.step(context.logits):
+                yield drawn
+        return
+    lookup = Lookup([*prompt, *(token.id for token in request.known[:limit])])
+    pace = Pace(speculative, engine.pass_seconds)
+    while not writer.finish_reason:
+        stop.check()
+        room = len(prompt) + limit - len(context.tokens)
+        yield from advance(context, writer, lookup, pace, room=room, stop=stop)
+
+
+def look(
+    engine: Engine,
+    request: GenerationRequest,
     stop: Stop,
     *,
-    on_status: Callable[[str], None] = lambda _: None,
-    clock: Clock = time.perf_counter,
-) -> Identity | None:
-    """Find the model's file and have the engine load it; records in the reply what was loaded, and how long it took.
+    before: Position | None = None,
+    on_status: OnStatus = ignore_status,
+) -> Position:
+    """Return where an answer stands that began with ``request.begin``; what is in the KV cache is not evaluated again.
 
     Raises:
-        PhiError: the model cannot be had, or does not fit the memory.
+        PhiError: the model cannot be had, or prompt and answer fill the context.
         Interrupted: ``stop`` was set.
     """
-    with stop.letting_interrupts():
-        file = ask.find(stop.check)
-    reply.model_sha256 = file.sha256
-    started = clock()
-    header = engine.inspect(file.path)
-    identity = Identity(file) if ask.identify else None
-    plan = ask.plan(header)
-    reply.engine = plan.to_dict()
-    engine.load(header, plan, stop=stop, on_progress=_loading(on_status, reply.model, started, clock))
-    reply.timings.load = clock() - started
-    return identity
-
-
-def prompt_tokens(model: Model, ask: Ask, reply: Reply, *, what: str = "the prompt") -> tuple[list[int], int]:
-    """What the model reads, and how many tokens the answer may have.
-
-    Of a conversation that is too long for the context the oldest turns are left out, and ``reply`` says how many.
-
-    Raises:
-        PhiError: the prompt leaves no room in the context.
-    """
-    if not all(0 <= token < model.n_vocab for token in ask.begin):
-        raise PhiError(f"begin holds token ids outside of the vocabulary of {model.n_vocab}")
-    ceiling = min(ask.n_ctx, model.n_ctx_train)
-    prompt, reply.left_out = _fitted(model, ask, ceiling)
-    if len(prompt) >= ceiling:
-        advice = "shorten the prompt" + (", or raise n_ctx" if ceiling < model.n_ctx_train else "")
-        raise PromptTooLong(what, len(prompt), ceiling, advice)
-    return prompt, min(ask.max_tokens, ceiling - len(prompt))
-
-
-def _fitted(model: Model, ask: Ask, ceiling: int) -> tuple[list[int], int]:
-    """The prompt's tokens, and how many of the oldest turns were left out to make them fit.
-
-    The answer must fit too; a quarter of the context is room enough for it. The system message and the question always
-    stay.
-    """
-    messages = ask.messages
-    system = messages[:1] if messages[0]["role"] == "system" else []
-    turns = [at for at, message in enumerate(messages) if message["role"] == "user"]
-    room = min(ask.max_tokens, ceiling // 4)
-
-    def without(count: int) -> list[int]:
-        return _tokens(model, [*system, *messages[turns[count] :]] if count else messages, raw=ask.raw, most=ceiling)
-
-    tokens = without(0)
-    if len(tokens) + room <= ceiling or ask.raw or len(turns) < 2:
-        return tokens, 0
-    counts = range(1, len(turns) - 1)  # if none of these will do, all turns but the question are left out
-    count = 1 + bisect_left(counts, True, key=lambda count: len(without(count)) + room <= ceiling)
-    return without(count), count
-
-
-def _tokens(model: Model, messages: Sequence[Message], *, raw: bool, most: int = sys.maxsize) -> list[int]:
-    """The prompt's tokens; of a text that is certain to have more than ``most``, only about as many as it must have.
-
-    llama.cpp's tokenizer takes hours for some texts of a few megabytes, and cannot be stopped.
-    """
-    if raw:
-        rendered = Rendered("".join(message["content"] for message in messages))
-    else:
-        rendered = render(
-            messages,
-            template=model.chat_template,
-            controls=model.controls,
-            bos="" if model.bos is None else model.control_text(model.bos),
-            eos="" if model.eos is None else model.control_text(model.eos),
-        )
-    size = len(rendered.text.encode("utf-8", "replace"))
-    if size > 8 * most and (least := size // model.longest_piece) > most:
-        return [0] * least
-    return model.tokenize(rendered.text, shield=rendered.shield)
-
-
-def writer_for(
-    model: Model, ask: Ask, reply: Reply, *, limit: int, asked: float, clock: Clock = time.perf_counter
-) -> Writer:
-    return Writer(
-        model,
-        reply,
-        ask.knobs,
-        limit=limit,
-        asked=asked,
-        clock=clock,
-        stop_strings=ask.stop_strings,
-        skip_space=not ask.raw,
-        begin=ask.begin,
-        top_logprobs=ask.top_logprobs,
-        grammar=Grammar(model, ask.structure.text) if ask.structure else None,
+    engine.load(request.model, stop, on_status=on_status)
+    model, context = engine.loaded
+    prompt, limit, _ = read_prompt(engine, model, request)
+    if len(request.begin) >= limit:
+        raise PhiError(f"the answer has {len(request.begin)} tokens and may have {limit}: raise max_tokens or n_ctx")
+    engine.check_room(len(prompt) + limit)
+    context.follow(prompt, request.begin, room=len(prompt) + limit, stop=stop)
+    return Position(
+        request.begin,
+        context.logits.copy(),
+        before.names if before else [model.name(token) for token in range(model.n_vocab)],
+        before.ends if before else frozenset(token for token in range(model.n_vocab) if model.ends(token)),
     )
 
 
-def _history(model: Model, ask: Ask, reply: Reply) -> list[int]:
+def read_prompt(
+    engine: Engine, model: Model, request: GenerationRequest, *, what: str = "the prompt"
+) -> tuple[list[int], int, int]:
+    """Return the prompt's tokens, how many tokens the answer may have, and how many of the oldest turns were left out.
+
+    Raises:
+        PhiError: the prompt leaves no room in the context, or ``begin`` holds no token ids of the vocabulary.
+    """
+    if not all(0 <= token < model.n_vocab for token in request.begin):
+        raise PhiError(f"begin holds token ids outside of the vocabulary of {model.n_vocab}")
+    ceiling = min(request.n_ctx, model.n_ctx_train)
+
+    def tokens(messages: Sequence[ChatMessage]) -> list[int]:
+        return _tokens(engine, model, messages, raw=request.raw)
+
+    if request.raw:
+        prompt, left_out = tokens(request.messages), 0
+    else:
+        prompt, left_out = fit(request.messages, tokens, answer=request.max_tokens, ceiling=ceiling)
+    if len(prompt) >= ceiling:
+        advice = "shorten the prompt" + (", or raise n_ctx" if ceiling < model.n_ctx_train else "")
+        raise PromptTooLong(f"{what} has {len(prompt)} tokens, the context {ceiling}: {advice}", len(prompt), ceiling)
+    return prompt, min(request.max_tokens, ceiling - len(prompt)), left_out
+
+
+def _tokens(engine: Engine, model: Model, messages: Sequence[ChatMessage], *, raw: bool) -> list[int]:
+    if raw:
+        rendered = Rendered("".join(message.content for message in messages))
+    else:
+        with engine.bound("the model's chat template"):
+            rendered = render(
+                [message.to_dict() for message in messages],
+                template=model.chat_template,
+                controls=model.controls,
+                bos="" if model.bos is None else model.control_text(model.bos),
+                eos="" if model.eos is None else model.control_text(model.eos),
+            )
+    with engine.bound("cutting the prompt into tokens"):
+        return model.tokenize(rendered.text, shield=rendered.shield)
+
+
+def _history(engine: Engine, model: Model, request: GenerationRequest, text: str) -> list[int]:
     """What the next question of the conversation will begin with; it itself is not known, so a letter stands for it."""
-    turns: list[Message] = [{"role": "assistant", "content": reply.text}, {"role": "user", "content": "?"}]
-    return _tokens(model, [*ask.messages, *turns], raw=False)
+    following = (ChatMessage("assistant", text), ChatMessage("user", "?"))
+    return _tokens(engine, model, [*request.messages, *following], raw=False)
 
 
-def _waiting(on_status: Callable[[str], None]) -> Callable[[], None]:
-    return lambda: on_status("waiting for another answer to end")
-
-
-def _loading(on_status: Callable[[str], None], name: str, started: float, clock: Clock) -> Callable[[float], None]:
-    """Says how far loading is, once it has taken half a second, ten times a second at most."""
-    said = started + 0.4
-
-    def progress(fraction: float) -> None:
-        nonlocal said
-        if (now := clock()) >= said + 0.1:
-            said = now
-            on_status(f"loading {name}: {fraction:.0%}")
-
-    return progress
-
-
-def _reading(on_status: Callable[[str], None]) -> Callable[[int, int], None]:
-    """Says how far a prompt of several slices is read."""
+def _reading(on_status: OnStatus) -> Callable[[int, int], None]:
+    """Return what says how far a prompt of several slices is read."""
 
     def progress(done: int, total: int) -> None:
         if done:

@@ -1,84 +1,130 @@
-"""Many answers at once: their tokens decoded together, as many in one pass as pay off."""
+"""Many answers at once: their tokens are decoded together, as many in one pass as pay off."""
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from os.path import commonprefix
+from typing import TYPE_CHECKING
 
+from ..generation.backend import Event, OnStatus, Started, ignore_status
+from ..generation.request import GenerationRequest, ModelReference
 from ..interrupt import Interrupted, Stop
-from ..reply import Reply
-from .answer import Ask, Clock, load, parse, prompt_tokens, writer_for
+from .answer import read_prompt
 from .batch import WIDE, Batch
-from .engine import Engine
-from .model import Model
-from .width import Width
 from .writer import Writer
+
+if TYPE_CHECKING:
+    from .engine import Engine
 
 
 @dataclass
 class _Job:
-    """An answer to be made; the writer is there while it is in a lane."""
+    """A request whose answer is to be made; the writer is there while it has a sequence of the batch."""
 
     index: int
-    ask: Ask
-    reply: Reply
+    request: GenerationRequest
     prompt: list[int]
     limit: int
+    left_out: int
+    load: float = 0.0
     writer: Writer | None = None
 
 
 def write_all(
-    engine: Engine,
-    asks: Sequence[Ask],
-    replies: Sequence[Reply],
-    stop: Stop,
-    *,
-    on_status: Callable[[str], None] = lambda _: None,
-    clock: Clock = time.perf_counter,
-) -> Generator[int, None, None]:
-    """Fill in a reply for each ask, all of one model; yields a reply's number whenever its text grew or it is done.
+    engine: Engine, requests: Sequence[GenerationRequest], stop: Stop, *, on_status: OnStatus = ignore_status
+) -> Iterator[Event]:
+    """Answer many requests; see :meth:`phi_magic.generation.backend.Backend.generate_many`.
 
     Every answer is made in wide passes, in which a sequence's bits do not depend on the others
-    (:mod:`phi_magic.engine.batch`): it is the same alone, in another order, or among others. ``Reply.engine`` records
-    that as ``pass``.
+    (:mod:`phi_magic.engine.batch`): it is the same alone, in another order, or among others. ``Started.engine`` records
+    that as ``pass``. Requests for different models or plans are answered one group after the other.
 
     Raises:
-        PhiError: as :func:`phi_magic.engine.answer.write` does, before any answer is begun.
+        PhiError: a request cannot be answered; before any answer is begun.
+        Interrupted: ``stop`` was set before any answer was begun.
     """
-    asked = clock()
-    first = replies[0]
-    identity = None
+    groups: dict[ModelReference, list[_Job]] = {}
+    for index, request in enumerate(requests):
+        groups.setdefault(request.model, []).append(_Job(index, request, [], 0, 0))
+    for model, jobs in groups.items():
+        began = engine.clock()
+        engine.load(model, stop, on_status=on_status)
+        jobs[0].load = engine.clock() - began
+        loaded, _ = engine.loaded
+        for job in jobs:
+            what = f"prompt {job.index}" if len(requests) > 1 else "the prompt"
+            job.prompt, job.limit, job.left_out = read_prompt(engine, loaded, job.request, what=what)
+            stop.check()
+    for model, jobs in groups.items():
+        engine.load(model, stop, on_status=on_status)
+        with closing(engine.batch(len(jobs), max(len(job.prompt) + job.limit for job in jobs))) as batch:
+            yield from _decode(engine, batch, jobs, stop)
+
+
+def _decode(engine: Engine, batch: Batch, jobs: Sequence[_Job], stop: Stop) -> Iterator[Event]:
+    """The loop: fill as many sequences as pay off, decode one token for each, draw, until all is written."""
+    waiting = deque(jobs)
+    running: dict[int, _Job] = {}  # by the sequence of the batch
     try:
-        with engine.turn(
-            stop=stop,
-            keep_alive=asks[0].keep_alive,
-            on_wait=lambda: on_status("waiting for another answer to end"),
-        ):
-            identity = load(engine, asks[0], first, stop, on_status=on_status, clock=clock)
-            model, _ = engine.loaded
-            jobs = []
-            for index, (ask, reply) in enumerate(zip(asks, replies, strict=True)):
-                prompt, limit = prompt_tokens(
-                    model, ask, reply, what=f"prompt {index}" if len(asks) > 1 else "the prompt"
-                )
-                reply.usage.prompt_tokens = len(prompt)
-                reply.engine = {**first.engine, "pass": "wide"}
-                jobs.append(_Job(index, ask, reply, prompt, limit))
-            with closing(engine.batch(len(jobs), max(len(job.prompt) + job.limit for job in jobs))) as batch:
-                if len(jobs) > 1:
-                    batch.share(_shared([job.prompt for job in jobs]), stop=stop)
-                yield from _decode(batch, model, engine.width, jobs, stop, asked, clock)
-        if identity:
-            identity.wait(stop)
+        if len(jobs) > 1:
+            batch.share(_shared([job.prompt for job in jobs]), stop=stop)
+        while waiting or running:
+            while waiting and len(running) < min(batch.lanes, engine.width.best):
+                sequence = next(number for number in range(batch.lanes) if number not in running)
+                running[sequence] = job = waiting.popleft()
+                yield from _begin(engine, batch, sequence, job, stop)
+                if job.writer and job.writer.finish_reason:
+                    yield _end(running.pop(sequence), job.writer)
+            if running:
+                writers = {sequence: job.writer for sequence, job in running.items() if job.writer}
+                started = engine.clock()
+                batch.decode({sequence: writer.token for sequence, writer in writers.items()}, stop=stop)
+                engine.width.took(len(writers), engine.clock() - started)
+                for sequence, writer in writers.items():
+                    if drawn := writer.step(batch.logits(sequence)):
+                        yield drawn
+                    if writer.finish_reason:
+                        yield _end(running.pop(sequence), writer)
+            stop.check()
     except Interrupted:
-        pass  # a reply is interrupted until its writer says otherwise
+        for job in running.values():
+            if job.writer:
+                yield job.writer.finish()
     finally:
-        for reply in replies:
-            reply.model_sha256 = identity.sha256 if identity else first.model_sha256
+        for job in running.values():
+            if job.writer:
+                job.writer.close()
+
+
+def _begin(engine: Engine, batch: Batch, sequence: int, job: _Job, stop: Stop) -> Iterator[Event]:
+    """Read a job's prompt, and draw its first token."""
+    began = engine.clock()
+    model, context = engine.loaded
+    cached = batch.prefill(sequence, job.prompt, stop=stop)
+    yield Started(
+        job.index,
+        prompt_tokens=len(job.prompt),
+        cached_tokens=cached,
+        load=job.load,
+        prompt=engine.clock() - began,
+        engine={**context.plan.to_dict(), "pass": "wide"},
+        left_out=job.left_out,
+        path=str(model.path),
+    )
+    job.writer = Writer(model, job.request, limit=job.limit, index=job.index, clock=engine.clock)
+    if drawn := job.writer.step(batch.logits(-1)):
+        yield drawn
+
+
+def _end(job: _Job, writer: Writer) -> Event:
+    """End an answer, and keep nothing of it: a writer holds half a megabyte with a vocabulary of 32,000."""
+    end = writer.finish()
+    writer.close()
+    job.writer, job.prompt = None, []
+    return end
 
 
 def _shared(prompts: Sequence[list[int]]) -> list[int]:
@@ -87,46 +133,3 @@ def _shared(prompts: Sequence[list[int]]) -> list[int]:
     if len(prefix) == max(map(len, prompts)):
         return prefix
     return prefix[: max(0, min(map(len, prompts)) - WIDE)]
-
-
-def _decode(
-    batch: Batch, model: Model, width: Width, jobs: Sequence[_Job], stop: Stop, asked: float, clock: Clock
-) -> Generator[int, None, None]:
-    """The loop: fill as many lanes as pay off, decode one token for each, draw, until nothing waits and all is written."""
-    waiting = deque(jobs)
-    lanes: dict[int, _Job] = {}
-
-    def end(job: _Job) -> None:
-        if job.writer:
-            job.writer.close()
-            parse(job.ask, job.reply)
-        job.reply.timings.total = clock() - asked
-
-    try:
-        while waiting or lanes:
-            while waiting and len(lanes) < min(batch.lanes, width.best):
-                lane = next(lane for lane in range(batch.lanes) if lane not in lanes)
-                lanes[lane] = job = waiting.popleft()
-                started = clock()
-                job.reply.usage.cached_tokens = batch.prefill(lane, job.prompt, stop=stop)
-                job.reply.timings.prompt = clock() - started
-                job.writer = writer_for(model, job.ask, job.reply, limit=job.limit, asked=asked, clock=clock)
-                job.writer.step(batch.logits(-1))
-                if job.writer.finished:
-                    end(lanes.pop(lane))
-                yield job.index
-            if lanes:
-                writers = {lane: job.writer for lane, job in lanes.items() if job.writer}
-                started = clock()
-                batch.decode({lane: writer.token for lane, writer in writers.items()}, stop=stop)
-                width.took(len(writers), clock() - started)
-                grown = [lane for lane, writer in writers.items() if writer.step(batch.logits(lane)) or writer.finished]
-                for lane in grown:
-                    job = lanes[lane]
-                    if writers[lane].finished:
-                        end(lanes.pop(lane))
-                    yield job.index
-            stop.check()
-    finally:
-        for job in lanes.values():
-            end(job)

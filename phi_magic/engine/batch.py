@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PhiError
+from ..generation.plan import Plan
 from ..interrupt import Interrupted, Stop
 from .context import SLICE_MAX, context_params, slices
 from .llama import C, complaint, forget_complaints, freed_on_error
 from .model import Model
-from .plan import Plan
 
 #: Passes of this many sequences and more are one class of kernels: a sequence has the same bits at every width from
 #: here up, whatever the others are. A pass with fewer is padded.

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PhiError
+from ..generation.plan import Plan
 from ..interrupt import Interrupted, Stop
 from .llama import C, complaint, forget_complaints, freed_on_error
 from .model import Model
-from .plan import Plan
 from .saved_states import WORTH, Memory, Shelf, common
 
 #: A pass over fewer tokens goes through other kernels, whose sums round differently: on a CPU, without repacked

@@ -1,150 +1,159 @@
-"""The model that this process holds, and whose turn it is to use it."""
+"""llama.cpp behind the contract of a backend: one model with one context, for one caller at a time."""
 
 from __future__ import annotations
 
-import atexit
-import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 from ..errors import PhiError
+from ..generation.backend import Event, ModelInfo, OnStatus, TokenText, ignore_status
+from ..generation.plan import Plan
+from ..generation.position import Position
+from ..generation.request import GenerationRequest, ModelReference
 from ..gguf.checks import Header, read_header
 from ..interrupt import Interrupted, Stop
 from ..machine import available
+from ..models.files import resolve
 from ..paths import show_path
+from .answer import look, write
+from .answers import write_all
 from .batch import WIDE, Batch
 from .context import SLICE_MAX, Context
-from .lease import Lease, safe_to_map
+from .description import describe
 from .memory_estimate import Need, estimate_memory, refusal
 from .model import Model
-from .plan import Plan
-from .threads import check_threads
-from .turn import Turn
+from .plan import choose
 from .width import MOST, Width
+from .writer import Clock
 
-_FAREWELL = 2.0  # seconds that Python's end waits for answers to stop
+#: Around a piece of work that a model's file or a user's text could make endless: what it is, for the message.
+Bound: TypeAlias = Callable[[str], AbstractContextManager[None]]
 
 
 class Engine:
-    """At most one model, with one context; another model replaces it.
+    """A :class:`~phi_magic.generation.backend.Backend` that runs llama.cpp in its own process.
 
-    Use it only between :meth:`turn`'s enter and exit.
+    At most one model is loaded; another one replaces it. It is not thread-safe: the worker process has one thread that
+    uses it. Free it with :meth:`unload`.
+
+    Args:
+        bound: limits the time and memory of reading a file's head, of rendering a chat template and of tokenizing;
+            without it there are no limits.
+        clock: for the times of events.
     """
 
-    def __init__(self) -> None:
-        self._turn = Turn()
-        self._process = os.getpid()
+    def __init__(self, *, bound: Bound = lambda _: nullcontext(), clock: Clock = time.perf_counter) -> None:
+        self.bound = bound
+        self.clock = clock
         self._key: tuple[object, ...] = ()
         self._inspected: tuple[tuple[object, ...], Header | None] = ((), None)
-        self._idle: threading.Timer | None = None
-        self._ahead = Stop()
-        self._using = Stop()  # of whoever has the turn
-        self._ending = False
-        self._lease: Lease | None = None
-        self._mapped = False
+        self._ahead: list[int] = []
         self.header: Header | None = None
         self.model: Model | None = None
         self.context: Context | None = None
         self.width = Width()
         self.pass_seconds: dict[int, float] = {}  # of the model's passes over a token and so many guesses
 
-    @contextmanager
-    def turn(self, *, stop: Stop, keep_alive: float = -1, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Have the engine to oneself; ``keep_alive`` seconds after, unless used again, the model is freed.
+    def generate(
+        self, request: GenerationRequest, stop: Stop, *, on_status: OnStatus = ignore_status
+    ) -> Iterator[Event]:
+        """See :meth:`phi_magic.generation.backend.Backend.generate`."""
+        return write(self, request, stop, on_status=on_status)
+
+    def generate_many(
+        self, requests: Sequence[GenerationRequest], stop: Stop, *, on_status: OnStatus = ignore_status
+    ) -> Iterator[Event]:
+        """See :meth:`phi_magic.generation.backend.Backend.generate_many`."""
+        return write_all(self, requests, stop, on_status=on_status)
+
+    def look(
+        self,
+        request: GenerationRequest,
+        stop: Stop,
+        *,
+        before: Position | None = None,
+        on_status: OnStatus = ignore_status,
+    ) -> Position:
+        """See :meth:`phi_magic.generation.backend.Backend.look`."""
+        return look(self, request, stop, before=before, on_status=on_status)
+
+    def tokenize(self, model: ModelReference, text: str, stop: Stop) -> list[TokenText]:
+        """See :meth:`phi_magic.generation.backend.Backend.tokenize`."""
+        self.load(model, stop)
+        loaded, _ = self.loaded
+        with self.bound("cutting the text into tokens"):
+            ids = loaded.tokenize(text, bos=False)
+        return [TokenText(token, loaded.name(token), loaded.piece(token)) for token in ids]
+
+    def load(self, model: ModelReference, stop: Stop, *, on_status: OnStatus = ignore_status) -> None:
+        """See :meth:`phi_magic.generation.backend.Backend.load`.
+
+        What is loaded already, to run by the same plan, is used again; anything else is freed first.
 
         Raises:
-            Interrupted: ``stop`` was set while waiting.
-            PhiError: in a forked process, or when this thread has the turn already; or the turn ended before its time,
-                since another program began to write the model's file.
-        """
-        if os.getpid() != self._process:
-            raise PhiError("a forked process cannot use its parent's model: start it with the 'spawn' method")
-        self._ahead.set()
-        self._turn.take(stop=stop, on_wait=on_wait)
-        try:
-            self._using = stop
-            if self._ending:
-                stop.set()
-            stop.check()
-            if self._idle:
-                self._idle.cancel()
-                self._idle = None
-            try:
-                yield
-            finally:
-                if keep_alive >= 0 and self.model:
-                    self._idle = threading.Timer(keep_alive, self._expire)
-                    self._idle.daemon = True
-                    with suppress(RuntimeError):  # no memory for a thread: the model stays
-                        self._idle.start()
-        except Interrupted:
-            if self._lease and self._lease.broken:
-                raise _being_written(self._lease.path) from None
-            raise
-        finally:
-            self._turn.give()
-
-    def inspect(self, path: Path) -> Header:
-        """What a GGUF says of itself, read once while the file stays the same.
-
-        Raises:
-            PhiError: the file is no sound GGUF.
-        """
-        stamp = _stamp(path)
-        known, header = self._inspected
-        if header is None or stamp != known:
-            header = read_header(path)
-            self._inspected = stamp, header
-        return header
-
-    def load(
-        self, header: Header, plan: Plan, *, stop: Stop, on_progress: Callable[[float], None] = lambda _: None
-    ) -> None:
-        """Load an inspected model, to run after a plan; what was loaded already is used again, anything else is freed first.
-
-        Its file is mapped only where nobody can shorten it meanwhile, whatever the plan says.
-
-        Raises:
-            PhiError: the model does not fit the memory, llama.cpp refuses it, or its file changes meanwhile.
+            PhiError: the model cannot be had, does not fit the memory, is refused by llama.cpp, or its file changes
+                meanwhile.
             Interrupted: ``stop`` was set.
         """
-        check_threads(plan.n_threads)
+        stop.check()
+        path = Path(model.path) if model.path else resolve(model.name, check=stop.check).path
+        header = self.inspect(path)
+        plan = self.plan(model, header)
         stamp = self._inspected[0]
-        key = (*stamp, plan)
-        if key == self._key and not (self._lease and self._lease.broken):
+        if (*stamp, plan) == self._key:
             return
-        self._free()
+        self.unload()
         _check(_need(header, plan, 0), 0, header)
-        self._mapped = plan.mmap and self._keeps(header.path)
         try:
             self.model = Model(
-                header.path,
+                path,
                 n_gpu_layers=plan.n_gpu_layers,
                 repack=plan.repack,
-                mmap=self._mapped,
+                mmap=plan.mmap,
                 stop=stop,
-                on_progress=on_progress,
+                on_progress=_loading(on_status, model.name, self.clock),
             )
-            _check_same(header.path, stamp)
-            self.header, self.context, self._key = header, Context(self.model, plan), key
+            _check_same(path, stamp)
+            self.header, self.context, self._key = header, Context(self.model, plan), (*stamp, plan)
             self.width, self.pass_seconds = Width(), {}
-        except BaseException as error:
-            written = self._lease and self._lease.broken
-            self._free()
-            if written and isinstance(error, Interrupted):
-                raise _being_written(header.path) from None
+        except BaseException:
+            self.unload()
             raise
 
-    def _keeps(self, path: Path) -> bool:
-        """Whether a file will stay as long as it is, from now until it is let go of."""
-        try:
-            self._lease = Lease(path, self._let_go)
-        except (OSError, RuntimeError):  # no lease, or no thread to watch it
-            return safe_to_map(path)
-        return True
+    def describe(self, model: ModelReference, n_ctx: int, stop: Stop) -> ModelInfo:
+        """See :meth:`phi_magic.generation.backend.Backend.describe`."""
+        path = Path(model.path) if model.path else resolve(model.name, download=False).path
+        with self.bound("reading the file's head"):
+            header = read_header(path)
+        return describe(header, self.plan(model, header), n_ctx)
+
+    def unload(self, stop: Stop | None = None) -> None:
+        """See :meth:`phi_magic.generation.backend.Backend.unload`."""
+        with ExitStack() as stack:  # the last one first, and each whatever becomes of the others
+            for held in (self.model, self.context):
+                if held:
+                    stack.callback(held.close)
+            self.context = self.model = self.header = None
+            self._key, self._ahead = (), []
+
+    def read_ahead_later(self, prompt: Sequence[int]) -> None:
+        """Note a prompt that is likely to come, for :meth:`idle`."""
+        self._ahead = list(prompt)
+
+    def idle(self, stop: Stop) -> None:
+        """Do what is worth doing while there is no request: prefill the history of a conversation.
+
+        An answer's tokens were decoded one by one, and as history they must be evaluated again, as a prompt is: best
+        while the user reads it. ``stop`` ends it when a request comes.
+        """
+        prompt, self._ahead = self._ahead, []
+        if prompt and self.context and len(prompt) <= self.context.size:
+            with suppress(Interrupted, PhiError):  # a request came, or memory is short: it is evaluated when asked for
+                self.context.prefill(prompt, room=len(prompt), stop=stop)
 
     @property
     def loaded(self) -> tuple[Model, Context]:
@@ -153,8 +162,27 @@ class Engine:
             raise RuntimeError("no model is loaded")
         return self.model, self.context
 
+    def plan(self, model: ModelReference, header: Header) -> Plan:
+        """Return the plan to run a model by: the recorded one where there is one, on as many threads as suit here."""
+        ours = choose(header, profile=model.profile, n_threads=model.n_threads, n_gpu_layers=model.n_gpu_layers)
+        return replace(model.plan, n_threads=model.plan.n_threads or ours.n_threads) if model.plan else ours
+
+    def inspect(self, path: Path) -> Header:
+        """Return what a GGUF says of itself, read once while the file stays the same.
+
+        Raises:
+            PhiError: the file is no sound GGUF.
+        """
+        stamp = _stamp(path)
+        known, header = self._inspected
+        if header is None or stamp != known:
+            with self.bound("reading the file's head"):
+                header = read_header(path)
+            self._inspected = stamp, header
+        return header
+
     def check_room(self, room: int) -> None:
-        """Whether the loaded model's context may grow to ``room`` tokens.
+        """Check whether the loaded model's context may grow to ``room`` tokens.
 
         Raises:
             PhiError: it does not fit the memory.
@@ -168,17 +196,15 @@ class Engine:
             need = _need(header, context.plan, room)
             try:
                 _check(need, held, header)
-            except PhiError:  # what was put aside of other questions gives way to this one
+            except PhiError:  # saved KV states of other questions give way to this one
                 context.clear_shelf()
                 _check(need, held, header)
 
-    def _weights_held(self, header: Header) -> int:
-        """Bytes of weights that no longer count as free: those in mapped pages do, since the system could drop them."""
-        return 0 if self._mapped and not available().counts_files else header.weight_bytes
-
     def batch(self, count: int, room: int) -> Batch:
-        """Lanes for ``count`` answers of the loaded model, each with room for so many tokens: as many as there is
-        memory for, ``MOST`` at most, and never fewer than a wide pass has. How many pay off, :attr:`width` finds out.
+        """Return a batch for ``count`` answers of the loaded model, each with room for so many tokens.
+
+        It has as many sequences as there is memory for, ``MOST`` at most, and never fewer than a wide pass has. How many
+        pay off, :attr:`width` finds out.
 
         Raises:
             PhiError: not even those fit.
@@ -186,113 +212,37 @@ class Engine:
         model, context = self.loaded
         header = self.inspect(model.path)
         held = self._weights_held(header)
-        lanes = min(MOST, max(WIDE, count))
+        sequences = min(MOST, max(WIDE, count))
         while True:
             try:
-                _check(_need(header, context.plan, room, sequences=lanes + 1), held, header)
-                return Batch(model, context.plan, lanes=lanes, room=room)
+                _check(_need(header, context.plan, room, sequences=sequences + 1), held, header)
+                return Batch(model, context.plan, lanes=sequences, room=room)
             except PhiError:
                 if context.size:  # what was read of other questions gives way to these
                     context.close()
-                elif lanes == WIDE:
+                elif sequences == WIDE:
                     raise
                 else:
-                    lanes = max(WIDE, lanes // 2)
+                    sequences = max(WIDE, sequences // 2)
 
-    def read_ahead(self, context: Context, prompt: Sequence[int]) -> threading.Thread:
-        """Have a prompt evaluated that may come, for as long as nobody wants the engine; returns who does it.
-
-        Nothing is done where another model's context is loaded by then.
-
-        An answer's tokens were decoded one by one, and as history they must be evaluated again, as a prompt is: best
-        while the user reads it.
-        """
-        stop = self._ahead = Stop()
-
-        def read() -> None:
-            if not self._turn.try_take():
-                return
-            try:
-                if self.context is context and len(prompt) <= context.size:
-                    check_threads(context.plan.n_threads)
-                    context.prefill(prompt, room=len(prompt), stop=stop)
-            except (Interrupted, PhiError):
-                pass  # somebody asked, or there are no threads: it is read when it is asked for
-            finally:
-                self._turn.give()
-
-        reader = threading.Thread(target=read, name="phi_magic-ahead", daemon=True)
-        with suppress(RuntimeError):  # no memory for a thread: it is read when it is asked for
-            reader.start()
-        return reader
-
-    def unload(self, stop: Stop | None = None) -> None:
-        """Free the model, once nobody uses it.
-
-        Raises:
-            KeyboardInterrupt: Ctrl-C; it is freed, or nothing is.
-        """
-        stop = stop or Stop()
-        with stop.deferring_interrupts(), self.turn(stop=stop):
-            self._free()
-
-    def _let_go(self) -> None:
-        """Free the model, whose file somebody is waiting to write."""
-        self._ahead.set()
-        self._using.set()
-        self._turn.take(stop=Stop())
-        try:
-            if self._lease and self._lease.broken:
-                self._free()
-        finally:
-            self._turn.give()
-
-    def _end(self) -> None:
-        """Stop all answers: Python ends, and a thread in llama.cpp would come back to what is no more."""
-        self._ending = True
-        end = time.monotonic() + _FAREWELL
-        while os.getpid() == self._process and time.monotonic() < end and not self._turn.mine:
-            self._ahead.set()
-            self._using.set()
-            if self._turn.try_take():
-                break
-            time.sleep(0.01)
-
-    def _expire(self) -> None:
-        """Free the model, unless somebody has asked meanwhile."""
-        self._ahead.set()
-        self._turn.take(stop=Stop())
-        try:
-            if threading.current_thread() is self._idle:
-                self._free()
-        finally:
-            self._turn.give()
-
-    def _free(self) -> None:
-        with ExitStack() as stack:  # the last one first, and each whatever becomes of the others
-            for held in (self._lease, self.model, self.context):
-                if held:
-                    stack.callback(held.close)
-            self.context = self.model = self.header = self._lease = None
-            self._key = ()
+    def _weights_held(self, header: Header) -> int:
+        """Bytes of weights that no longer count as free: those in mapped pages do, since the system could drop them."""
+        mapped = self.context is not None and self.context.plan.mmap
+        return 0 if mapped and not available().counts_files else header.weight_bytes
 
 
 def _stamp(path: Path) -> tuple[object, ...]:
-    """What tells that a file is another than before."""
+    """What tells that a file is another one than before."""
     try:
         status = path.stat()
-    except OSError as error:
-        raise PhiError(f"{show_path(path)}: {(error.strerror or str(error)).lower()}") from None
+    except (OSError, ValueError) as error:
+        raise PhiError(f"{show_path(path)}: {(getattr(error, 'strerror', '') or str(error)).lower()}") from None
     return path.resolve(), status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _check_same(path: Path, stamp: tuple[object, ...]) -> None:
     if _stamp(path) != stamp:
         raise PhiError(f"{path.name} was changed while it was loaded: ask again")
-
-
-def _being_written(path: Path) -> PhiError:
-    return PhiError(f"{path.name} is being written by another program: ask again later")
 
 
 def _need(header: Header, plan: Plan, n_ctx: int, sequences: int = 1) -> Need:
@@ -313,6 +263,14 @@ def _check(need: Need, held: int, header: Header) -> None:
         raise PhiError(refusal(need, budget, header))
 
 
-#: A process has one memory, and it is the model that fills it: every ``Phi`` shares this one.
-shared = Engine()
-atexit.register(shared._end)  # noqa: SLF001 (nobody else's to call)
+def _loading(on_status: OnStatus, name: str, clock: Clock) -> Callable[[float], None]:
+    """Return what says how far loading is, once it has taken half a second, ten times a second at most."""
+    said = clock() + 0.4
+
+    def progress(fraction: float) -> None:
+        nonlocal said
+        if (now := clock()) >= said + 0.1:
+            said = now
+            on_status(f"loading {name}: {fraction:.0%}")
+
+    return progress

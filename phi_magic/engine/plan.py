@@ -1,11 +1,10 @@
-"""How to run a model on this machine."""
+"""Choosing the plan that suits a model and this machine."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from dataclasses import replace
 
+from ..generation.plan import Plan
 from ..gguf.checks import Header
 from ..machine import capacity, physical_cores
 from .memory_estimate import estimate_memory
@@ -14,31 +13,6 @@ _SMALL = 32 * 2**20  # bytes of weights
 _BLOCK = 32  # values of Q8_0 that share a scale
 _USUAL = 4096  # tokens of context that a conversation may come to
 _MOST = 0.8  # of the machine's memory, or of the GPU's
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What of llama.cpp's many ways is used; goes into the ``Reply``, since the bits of an answer depend on it."""
-
-    n_threads: int
-    n_gpu_layers: int = 0
-    repack: bool = False
-    mmap: bool = True
-    flash_attention: bool = False
-    key_type: str = "f16"
-    value_type: str = "f16"
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def of(cls, record: Mapping[str, Any]) -> Plan | None:
-        """The plan that a ``Reply.engine`` of this process tells of, if it tells of any."""
-        return cls(**{one.name: record[one.name] for one in fields(cls) if one.name in record}) if record else None
-
-    def decodes_alike(self, count: int) -> bool:
-        """Whether decoding so many tokens in one pass leaves the bits that decoding them singly does."""
-        return count == 1 or (count < 8 and self.flash_attention and not self.repack and self.n_gpu_layers == 0)
 
 
 def choose(header: Header, *, profile: str = "auto", n_threads: int = 0, n_gpu_layers: int = -1) -> Plan:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PhiError
-from ..sampling import Sampling
+from ..generation.request import SamplingParameters
 from .llama import C, freed_on_error
 
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
@@ -42,28 +42,30 @@ class Sampler:
     what is left after each: this order gives the reference's set.
     """
 
-    def __init__(self, knobs: Sampling, seed: int, n_vocab: int) -> None:
+    def __init__(self, sampling: SamplingParameters, seed: int, n_vocab: int) -> None:
         self._candidates = np.zeros(n_vocab, dtype=_CANDIDATE)
         self._ids = np.arange(n_vocab, dtype=np.int32)
         self._array = C.llama_token_data_array()
-        self._greedy = knobs.greedy
+        self._greedy = sampling.greedy
         self.chain = C.llama_sampler_chain_init(C.llama_sampler_chain_default_params())
         with freed_on_error(self):
-            self._fill(knobs, seed, n_vocab)
+            self._fill(sampling, seed, n_vocab)
 
-    def _fill(self, knobs: Sampling, seed: int, n_vocab: int) -> None:
-        if knobs.repeat_penalty != 1 and knobs.repeat_last_n:
-            self._add(C.llama_sampler_init_penalties(n_vocab, knobs.repeat_last_n, knobs.repeat_penalty, 0.0, 0.0))
-        if knobs.greedy:
+    def _fill(self, sampling: SamplingParameters, seed: int, n_vocab: int) -> None:
+        if sampling.repeat_penalty != 1 and sampling.repeat_last_n:
+            self._add(
+                C.llama_sampler_init_penalties(n_vocab, sampling.repeat_last_n, sampling.repeat_penalty, 0.0, 0.0)
+            )
+        if sampling.greedy:
             self._add(C.llama_sampler_init_greedy())
             return
-        self._add(C.llama_sampler_init_temp(knobs.temperature))
-        if 0 < knobs.top_p < 1:
-            self._add(C.llama_sampler_init_top_p(knobs.top_p, 1))
-        if knobs.top_k:
-            self._add(C.llama_sampler_init_top_k(knobs.top_k))
-        if knobs.min_p:
-            self._add(C.llama_sampler_init_min_p(knobs.min_p, 1))
+        self._add(C.llama_sampler_init_temp(sampling.temperature))
+        if 0 < sampling.top_p < 1:
+            self._add(C.llama_sampler_init_top_p(sampling.top_p, 1))
+        if sampling.top_k:
+            self._add(C.llama_sampler_init_top_k(sampling.top_k))
+        if sampling.min_p:
+            self._add(C.llama_sampler_init_min_p(sampling.min_p, 1))
         self._add(C.llama_sampler_init_dist(seed))
 
     def _add(self, sampler: ctypes.c_void_p) -> None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
+from ..generation.backend import Step
+from ..generation.plan import Plan
 from ..interrupt import Stop
 from .context import Context
-from .plan import Plan
 from .writer import Writer
 
 _SPAN = 3  # tokens that must stand before a guess alike
@@ -87,8 +88,8 @@ class Pace:
         return best if best and gain(best) >= _GAIN else 0
 
 
-def advance(context: Context, writer: Writer, lookup: Lookup, pace: Pace, *, room: int, stop: Stop) -> Iterator[str]:
-    """Evaluate the writer's token, and with it what is likely to follow; yields the text of every token drawn.
+def advance(context: Context, writer: Writer, lookup: Lookup, pace: Pace, *, room: int, stop: Stop) -> Iterator[Step]:
+    """Evaluate the writer's token, and with it what is likely to follow; yield every token drawn.
 
     Args:
         room: how many tokens more may be evaluated.
@@ -107,12 +108,13 @@ def advance(context: Context, writer: Writer, lookup: Lookup, pace: Pace, *, roo
     kept = 0
     try:
         for row in range(len(evaluated) + 1):
-            piece = writer.step(context.row(row))
-            if row < len(guesses) and not writer.finished:
+            drawn = writer.step(context.row(row))
+            if drawn is None:
+                break
+            if row < len(guesses):
                 pace.judge(right=writer.token == guesses[row])
-            if piece:
-                yield piece
-            if writer.finished or row == len(evaluated) or writer.token != evaluated[row]:
+            yield drawn
+            if writer.finish_reason or row == len(evaluated) or writer.token != evaluated[row]:
                 break
             lookup.add(writer.token)
             kept += 1

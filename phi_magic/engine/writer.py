@@ -3,122 +3,109 @@
 from __future__ import annotations
 
 import codecs
+import time
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..reply import Alternative, FinishReason, Reply, Token
-from ..sampling import Sampling
+from ..generation.backend import Finished, Step
+from ..generation.request import GenerationRequest
+from ..reply import Alternative, FinishReason, Token
 from .grammar import Grammar
 from .model import Model
-from .sampler import Chance, Draw, Sampler
+from .sampler import Chance, Sampler
+
+Clock: TypeAlias = Callable[[], float]
 
 
 class Writer:
-    """Makes of logits, step by step, a reply: draws a token, records it, finds the text that is certain by it.
+    """Makes an answer of logits, step by step: draws a token and finds the text that becomes certain by it.
 
-    The loop around it evaluates :attr:`token` to get the logits for the next step, until :attr:`finished`; singly or
-    together with other answers, it is the same to the writer. Freed with :meth:`close`.
+    The loop around it evaluates :attr:`token` to get the logits for the next step, until :attr:`finish_reason` is set.
+    It is the same for the writer whether its answer is decoded singly or together with others. Freed with
+    :meth:`close`.
 
     Args:
-        reply: filled in as it goes: text, tokens, counts, timings, and at the end ``finish_reason``.
-        limit: the most tokens; the first ones are ``begin``, of which the first may be :meth:`repeat`-ed instead.
-        asked: when the question was asked, by ``clock``.
-        grammar: what the text is held to.
+        model: whose vocabulary the tokens are of.
+        request: what is asked.
+        limit: the most tokens; the first ones are ``request.begin``, of which the first may be :meth:`repeat`-ed.
+        index: which request it is, for the events.
+        clock: for the times of the steps.
+
+    Raises:
+        PhiError: the request's schema cannot be followed.
     """
 
     def __init__(
         self,
         model: Model,
-        reply: Reply,
-        knobs: Sampling,
+        request: GenerationRequest,
         *,
         limit: int,
-        asked: float,
-        clock: Callable[[], float],
-        stop_strings: Sequence[str] = (),
-        skip_space: bool = True,
-        begin: Sequence[int] = (),
-        top_logprobs: int = 0,
-        grammar: Grammar | None = None,
+        index: int = 0,
+        clock: Clock = time.perf_counter,
     ) -> None:
         self._model = model
-        self._reply = reply
-        self._sampler = Sampler(knobs, reply.seed, model.n_vocab)
-        self._text = Text(stop_strings, skip_space=skip_space)
+        self._request = request
         self._limit = limit
-        self._begin = begin
-        self._top = top_logprobs
-        self._grammar = grammar
-        self._asked = asked
+        self._index = index
         self._clock = clock
-        self._first = asked
-        self._repeated = 0
+        self._grammar = Grammar(model, request.schema) if request.schema is not None else None
+        self._text = Text(request.stop, skip_space=not request.raw)
+        self._sampler = Sampler(request.sampling, request.seed, model.n_vocab)
+        self._count = 0
         self.token = -1
-        self.finished = False
+        self.finish_reason: FinishReason | None = None
 
-    def step(self, logits: NDArray[np.float32]) -> str:
-        """Draw the next token from its logits, shape ``(n_vocab,)``; what it adds to the text, often nothing."""
-        count = len(self._reply.tokens)
-        forced = self._begin[count] if count < len(self._begin) else None
-        allowed = self._grammar.allowed() if self._grammar else None
-        draw = self._sampler.draw(logits, forced=forced, top=self._top, allowed=allowed)
+    def step(self, logits: NDArray[np.float32]) -> Step | None:
+        """Draw the next token from its logits, shape ``(n_vocab,)``; None where the drawn token ends the answer."""
+        begin = self._request.begin
+        draw = self._sampler.draw(
+            logits,
+            forced=begin[self._count] if self._count < len(begin) else None,
+            top=self._request.top_logprobs,
+            allowed=self._grammar.allowed() if self._grammar else None,
+        )
         if self._model.ends(draw.token):
-            return self._finish("stop")
-        self._time()
-        return self._write(self._recorded(draw))
+            self.finish_reason = "stop"
+            return None
+        top = tuple(self._alternative(chance) for chance in draw.top)
+        token = Token(draw.token, self._model.name(draw.token), draw.logprob, draw.probability, draw.rank, top)
+        return self._write(token, drawn=True)
 
-    def repeat(self, token: Token) -> str:
+    def repeat(self, token: Token) -> Step:
         """Write a token with the record that another answer to the same question has of it; no logits are needed.
 
         The draw for it is passed over, so that what follows is drawn as it would have been after :meth:`step`.
         """
         self._sampler.skip(token.id)
-        self._repeated += 1
-        return self._write(token)
+        return self._write(token, drawn=False)
 
-    def _write(self, token: Token) -> str:
+    def _write(self, token: Token, *, drawn: bool) -> Step:
         if self._grammar:
             self._grammar.accept(token.id)
         self.token = token.id
-        self._reply.tokens.append(token)
-        self._reply.usage.completion_tokens += 1
-        piece = self._text.feed(self._model.piece(token.id))
-        self._reply.text += piece
+        self._count += 1
+        text = self._text.feed(self._model.piece(token.id))
         if self._text.stopped or (self._grammar and self._grammar.complete):
-            return piece + self._finish("stop")
-        return piece + self._finish("length") if len(self._reply.tokens) == self._limit else piece
+            self.finish_reason = "stop"
+        elif self._count == self._limit:
+            self.finish_reason = "length"
+        return Step(self._index, token, text, self._clock(), drawn)
+
+    def finish(self) -> Finished:
+        """Return the last event of the answer, with the text that had been waiting to become certain."""
+        rest = self._text.feed(b"", last=True)
+        return Finished(self._index, self.finish_reason or "interrupted", rest, self._clock())
 
     def close(self) -> None:
-        """Free the sampler. What waited to be certain is text after all."""
+        """Free the sampler."""
         self._sampler.close()
-        self._flush()
-
-    def _time(self) -> None:
-        timings, drawn, now = self._reply.timings, len(self._reply.tokens) - self._repeated, self._clock()
-        if not drawn:
-            self._first = now
-            timings.first_token = now - self._asked
-        elif now > self._first:
-            timings.tokens_per_second = drawn / (now - self._first)
-
-    def _recorded(self, draw: Draw) -> Token:
-        top = tuple(self._alternative(chance) for chance in draw.top)
-        return Token(draw.token, self._model.name(draw.token), draw.logprob, draw.probability, draw.rank, top)
 
     def _alternative(self, chance: Chance) -> Alternative:
         return Alternative(chance.token, self._model.name(chance.token), chance.logprob, chance.probability)
-
-    def _finish(self, reason: FinishReason) -> str:
-        self.finished = True
-        self._reply.finish_reason = reason
-        return self._flush()
-
-    def _flush(self) -> str:
-        rest = self._text.feed(b"", last=True)
-        self._reply.text += rest
-        return rest
 
 
 class Text:

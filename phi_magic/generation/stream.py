@@ -1,21 +1,49 @@
-"""What the engine is doing, in the hands of whoever asked: step by step, and ended in good order."""
+"""What a caller reads while an answer is written, and ends in good order."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
-from typing import TypeVar
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
-from ..interrupt import Stop
+from ..errors import PhiError
+from ..interrupt import Interrupted, Stop
 from ..reply import Reply
+from ..schema.extract import data
+
+if TYPE_CHECKING:
+    from ..models.fingerprint import Identity
+    from ..schema.structure import Structure
+    from .backend import Backend, Event, OnStatus
+    from .request import GenerationRequest
 
 Item = TypeVar("Item")
 
 
-class Running(Iterator[Item]):
-    """Something that the engine is doing, step by step, that Ctrl-C and other threads can end in good order.
+@dataclass(frozen=True)
+class Question:
+    """A request, the reply that is filled in with its answer, and what makes an object of the answer's text."""
 
-    A generator that does one step at a time stands behind it. An interrupt sets a flag that the engine looks at; when
+    request: GenerationRequest
+    reply: Reply
+    structure: Structure | None = None
+    json: bool = False  #: the answer is to be parsed into ``Reply.data``
+
+    def parse(self) -> None:
+        """Fill in ``data``, where JSON was asked for; None where the answer is not, which is said beside it."""
+        if self.structure or self.json:
+            with suppress(PhiError):
+                text = self.reply.text
+                self.reply.data = self.structure.parse(text) if self.structure else data(text)
+
+
+class Running(Iterator[Item]):
+    """Something that a backend is doing, step by step, that Ctrl-C and other threads can end in good order.
+
+    A generator that does one step at a time stands behind it. An interrupt sets a flag that the backend looks at; when
     the generator has put things in order and ended, ``KeyboardInterrupt`` is raised.
     """
 
@@ -35,7 +63,7 @@ class Running(Iterator[Item]):
 
     @contextmanager
     def in_order(self) -> Iterator[None]:
-        """Around a loop over this: it leaves the engine to others however it ends, wherever an interrupt finds it."""
+        """Around a loop over this: close it however the loop ends, wherever an interrupt finds it."""
         with self.stopping.deferring_interrupts(), closing(self):
             yield
 
@@ -50,24 +78,80 @@ class Running(Iterator[Item]):
         self.stopping.set()
 
     def close(self) -> None:
-        """Give the model back to whoever waits for it, though this is not at its end."""
+        """Stop the backend's work for this, though it is not at its end."""
         self._steps.close()
 
 
 class Stream(Running[str]):
     """An answer while it is written: iterate over it for the pieces of its text.
 
-    ``reply`` grows as it goes, and is whole when the iteration ends.
+    ``reply`` grows as it goes, and is whole when the iteration ends. Nothing is done before the first piece is asked
+    for; from then on the answer is written whether it is read or not.
     """
 
-    def __init__(self, reply: Reply, pieces: Generator[str, None, None], stop: Stop) -> None:
-        super().__init__(pieces, stop)
-        self.reply = reply
+    def __init__(self, question: Question, backend: Backend, *, on_status: OnStatus) -> None:
+        stop = Stop()
+        super().__init__(_pieces(question, backend, stop, on_status), stop)
+        self.reply = question.reply
 
 
 class StreamAll(Running[int]):
-    """Answers while they are written: iterate over it for the numbers of those whose text has grown."""
+    """Answers while they are written: iterate over it for the numbers of those that grew or ended."""
 
-    def __init__(self, replies: list[Reply], numbers: Generator[int, None, None], stop: Stop) -> None:
-        super().__init__(numbers, stop)
-        self.replies = replies
+    def __init__(self, questions: Sequence[Question], backend: Backend, *, on_status: OnStatus) -> None:
+        stop = Stop()
+        super().__init__(_numbers(questions, backend, stop, on_status), stop)
+        self.replies = [question.reply for question in questions]
+
+
+def _pieces(question: Question, backend: Backend, stop: Stop, on_status: OnStatus) -> Generator[str, None, None]:
+    """Yield the pieces of an answer's text, and fill in its reply."""
+    events = backend.generate(question.request, stop, on_status=on_status)
+    with closing(_recorded([question], events, stop)) as recorded:
+        for _, text in recorded:
+            if text:
+                yield text
+
+
+def _numbers(
+    questions: Sequence[Question], backend: Backend, stop: Stop, on_status: OnStatus
+) -> Generator[int, None, None]:
+    """Yield the number of each answer that grew or ended, and fill in the replies."""
+    if questions:
+        events = backend.generate_many([question.request for question in questions], stop, on_status=on_status)
+        with closing(_recorded(questions, events, stop)) as recorded:
+            for number, text in recorded:
+                if text or questions[number].reply.timings.total:
+                    yield number
+
+
+def _recorded(
+    questions: Sequence[Question], events: Iterator[Event], stop: Stop
+) -> Generator[tuple[int, str], None, None]:
+    """Fill in the replies, and yield the number and the new text of each event; identify the models meanwhile."""
+    from ..models.fingerprint import Identity
+    from .backend import Finished, Started
+    from .record import Recorder
+
+    asked = time.perf_counter()
+    recorders = [Recorder(question.reply, asked) for question in questions]
+    identities: dict[int, Identity] = {}
+    try:
+        with closing(events):  # type: ignore[type-var]  # events are a generator's
+            for event in events:
+                number = event.index
+                text = recorders[number].apply(event)
+                if isinstance(event, Started) and event.path and questions[number].request.identify:
+                    identities[number] = Identity(Path(event.path), event.model_sha256)
+                if isinstance(event, Finished):
+                    questions[number].parse()
+                yield number, text
+        for identity in identities.values():
+            identity.wait(stop)
+    except Interrupted:
+        pass  # a reply is interrupted until its last event says otherwise
+    finally:
+        for number, identity in identities.items():
+            questions[number].reply.model_sha256 = identity.sha256
+        for question in questions:
+            question.reply.timings.total = question.reply.timings.total or time.perf_counter() - asked

@@ -71,10 +71,10 @@ def unload(shell: InteractiveShell) -> None:
         from ..widgets import cells
 
         cells.close_all()
-    if "phi_magic.engine.engine" in sys.modules:  # else nothing was ever loaded
-        from ..engine.engine import shared
+    if "phi_magic.generation.worker" in sys.modules:  # else nothing was ever loaded
+        from ..generation.worker import shared
 
-        shared.unload()
+        shared.close()
     forget()
 
 

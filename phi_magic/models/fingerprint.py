@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import PhiError
 from ..interrupt import Stop
-from .files import ModelFile, file_sha256
+from .files import file_sha256
 
 _PATIENCE = 0.02  # seconds between two looks at the stop flag
 
@@ -54,12 +54,12 @@ class Identity:
     Any other takes about a second for each GB, the first time, however many ask for it meanwhile.
     """
 
-    def __init__(self, file: ModelFile) -> None:
-        self._known = file.sha256
+    def __init__(self, path: Path, known: str | None = None) -> None:
+        self._known = known
         self._thread: _Hashing | None = None
         if self._known is None:
             with contextlib.suppress(OSError, RuntimeError):  # it is gone, or no thread is to be had: nobody can know
-                self._thread = _hashing(file.path)
+                self._thread = _hashing(path)
 
     @property
     def sha256(self) -> str | None:

@@ -24,8 +24,24 @@ X-DNS-Prefetch-Control header is there to forbid it; the Chromium that was tried
 not to.
 """
 
-from .characters import to_text
-from .html import escape, to_html
-from .markdown import to_markdown
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .characters import to_text
+    from .html import escape, to_html
+    from .markdown import to_markdown
 
 __all__ = ["escape", "to_html", "to_markdown", "to_text"]
+
+_HOMES = {"escape": "html", "to_html": "html", "to_markdown": "markdown", "to_text": "characters"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a renderer when it is first used: loading the extension stays instant."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -15,8 +15,8 @@ import ipywidgets
 import numpy as np
 import traitlets
 
-from ..engine.plan import Plan
 from ..errors import PhiError
+from ..generation.plan import Plan
 from ..generation.position import Position
 from ..interrupt import Stop
 from ..phi import Phi

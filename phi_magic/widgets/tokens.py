@@ -10,8 +10,8 @@ import anywidget
 import ipywidgets
 import traitlets
 
-from ..engine.plan import Plan
 from ..errors import PhiError
+from ..generation.plan import Plan
 from ..generation.stream import Stream
 from ..phi import Phi
 from ..rendering import to_text

@@ -1,0 +1,61 @@
+"""Limits of time and memory for what a model's file or a user's text could make endless.
+
+A chat template is somebody's program, and llama.cpp's tokenizer takes hours for some texts. In a process of its own both
+can be bounded by the system: the address space for a while, and the process itself when the time is up.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from ..errors import PhiError
+
+SECONDS = 10.0
+MEMORY = 2 * 2**30  # bytes more than the process has
+
+
+@contextmanager
+def bounded(what: str, give_up: Callable[[str], None], *, seconds: float = SECONDS) -> Iterator[None]:
+    """Limit a piece of work.
+
+    Args:
+        what: names it in the message.
+        give_up: called with the message on a thread of its own when the time is up; it must end the process, since
+            nothing else stops the work.
+        seconds: how long it may take.
+
+    Raises:
+        PhiError: it took more memory than it may.
+    """
+    alarm = threading.Timer(seconds, give_up, [f"{what} did not come to an end in {seconds:g} s"])
+    alarm.daemon = True
+    alarm.start()
+    try:
+        with _less_memory():
+            yield
+    except MemoryError:
+        raise PhiError(f"{what} takes more memory than it may") from None
+    finally:
+        alarm.cancel()
+
+
+@contextmanager
+def _less_memory() -> Iterator[None]:
+    """Lower the limit of the address space for a while, where the system has one."""
+    try:
+        import resource
+
+        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 (often, and short)
+            held = int(file.read().split()[0]) * resource.getpagesize()
+    except (ImportError, OSError):  # Windows; macOS
+        yield
+        return
+    before, most = resource.getrlimit(resource.RLIMIT_AS)
+    limits = [held + MEMORY, *(limit for limit in (before, most) if limit != resource.RLIM_INFINITY)]
+    resource.setrlimit(resource.RLIMIT_AS, (min(limits), most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (before, most))

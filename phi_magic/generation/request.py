@@ -1,0 +1,128 @@
+"""What a model is asked, as plain data: it can be pickled, compared, hashed, sent and written down.
+
+A request says what is wanted. Finding the model's file and choosing the plan happen where the request is executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
+
+from ..reply import Message, Token
+from .plan import Plan
+
+#: At and below this temperature the likeliest token is taken, as in the reference (Candle's ``Sampling::ArgMax``).
+GREEDY_BELOW = 1e-7
+
+
+class ChatMessage(NamedTuple):
+    """One message of a conversation; ``role`` is ``system``, ``user`` or ``assistant``."""
+
+    role: str
+    content: str
+
+    def to_dict(self) -> Message:
+        """Return the message as chat templates and ``Reply.messages`` hold it."""
+        return {"role": self.role, "content": self.content}
+
+
+@dataclass(frozen=True)
+class SamplingParameters:
+    """How the next token is drawn; :class:`phi_magic.sampling.Sampling` says what each parameter means."""
+
+    temperature: float = 0.8
+    top_p: float = 0.95
+    top_k: int = 0
+    min_p: float = 0.0
+    repeat_penalty: float = 1.1
+    repeat_last_n: int = 64
+
+    @property
+    def greedy(self) -> bool:
+        """Whether always the likeliest token is taken."""
+        return self.temperature <= GREEDY_BELOW
+
+
+@dataclass(frozen=True)
+class ModelReference:
+    """Which model, and how it is run.
+
+    Attributes:
+        name: as the ``model`` trait takes it.
+        path: the model's file on this machine, where the caller has found it already; else empty.
+        profile: ``auto``, ``speed`` or ``memory``.
+        n_threads: processor threads; 0: one for each physical core.
+        n_gpu_layers: layers that a GPU computes; -1: all that fit.
+        plan: a recorded plan to follow, instead of the one that suits the machine.
+        keep_alive: seconds without a request until the model is freed; negative: never.
+    """
+
+    name: str
+    path: str = ""
+    profile: str = "auto"
+    n_threads: int = 0
+    n_gpu_layers: int = -1
+    plan: Plan | None = None
+    keep_alive: float = -1
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """One question.
+
+    Attributes:
+        model: which model, and how it is run.
+        messages: the conversation, the system message first where there is one, the question last.
+        sampling: how tokens are drawn.
+        seed: where the draws begin.
+        max_tokens: the longest answer, in tokens.
+        stop: texts that end the answer; it ends before the first of them.
+        n_ctx: the most tokens that prompt and answer may have together.
+        exact: whether the answer's bits must be those of a fresh context.
+        raw: send the messages without the chat template, and honour special tokens in them.
+        schema: JSON Schema, as text, that the answer is constrained to.
+        begin: token ids that the answer begins with, whatever would have been drawn.
+        top_logprobs: how many of the likeliest tokens are recorded at every step.
+        known: records of the first tokens of ``begin``, taken from another answer to the same question. A backend
+            may use them instead of evaluating these tokens again.
+        continues: whether another question is likely to follow in this conversation.
+        identify: whether the answer ends only when the SHA-256 of the model's file is known.
+    """
+
+    model: ModelReference
+    messages: tuple[ChatMessage, ...]
+    sampling: SamplingParameters
+    seed: int
+    max_tokens: int
+    stop: tuple[str, ...] = ()
+    n_ctx: int = 4096
+    exact: bool = True
+    raw: bool = False
+    schema: str | None = None
+    begin: tuple[int, ...] = ()
+    top_logprobs: int = 0
+    known: tuple[Token, ...] = ()
+    continues: bool = False
+    identify: bool = True
+
+    def canonical(self) -> bytes:
+        """Return the one form of all that the answer can depend on, as JSON with sorted keys.
+
+        Hints that change how fast or where an answer is made are left out: two requests with the same canonical form
+        have the same answer on the same machine, with the same model file.
+        """
+        import msgspec
+
+        model = replace(self.model, path="", n_threads=0, keep_alive=-1)
+        if model.plan:
+            model = replace(model, plan=replace(model.plan, n_threads=0, mmap=True))
+        plain = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in _HINTS}
+        return msgspec.json.encode({**plain, "model": model}, order="deterministic")
+
+    def digest(self) -> str:
+        """Return the SHA-256 of :meth:`canonical`, in hexadecimal."""
+        return hashlib.sha256(self.canonical()).hexdigest()
+
+
+_HINTS = {"known", "continues", "identify"}

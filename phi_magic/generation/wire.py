@@ -1,0 +1,123 @@
+"""What the kernel and the worker process say to each other: messages, encoded as MessagePack.
+
+Not pickle: what a process that reads somebody's model file sends is decoded as data of the declared types, and can run
+nothing in the kernel. Steps are sent in groups where tokens come faster than a display redraws.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from .backend import Event, ModelInfo, TokenText
+from .request import GenerationRequest, ModelReference
+
+
+class Generate(msgspec.Struct, frozen=True, tag=True):
+    """Answer requests: one by itself, or many together."""
+
+    id: int
+    requests: list[GenerationRequest]
+    together: bool = False
+
+
+class Look(msgspec.Struct, frozen=True, tag=True):
+    """Give the logits at a position, and the vocabulary's names where they are asked for."""
+
+    id: int
+    request: GenerationRequest
+    names: bool = True
+
+
+class Tokenize(msgspec.Struct, frozen=True, tag=True):
+    """Cut a text into tokens."""
+
+    id: int
+    model: ModelReference
+    text: str
+
+
+class Load(msgspec.Struct, frozen=True, tag=True):
+    """Load a model."""
+
+    id: int
+    model: ModelReference
+
+
+class Describe(msgspec.Struct, frozen=True, tag=True):
+    """Tell what is known of a model."""
+
+    id: int
+    model: ModelReference
+    n_ctx: int
+
+
+class Unload(msgspec.Struct, frozen=True, tag=True):
+    """End, once what was asked for before is done."""
+
+    id: int
+
+
+class Cancel(msgspec.Struct, frozen=True, tag=True):
+    """Stop a call; it still ends with its last message."""
+
+    id: int
+
+
+Call: TypeAlias = Generate | Look | Tokenize | Load | Describe | Unload
+
+
+class Status(msgspec.Struct, frozen=True, tag=True):
+    """What is going on."""
+
+    id: int
+    text: str
+
+
+class Events(msgspec.Struct, frozen=True, tag=True):
+    """Some events of a :class:`Generate`, in order."""
+
+    id: int
+    events: list[Event]
+
+
+class Result(msgspec.Struct, frozen=True, tag=True):
+    """The last message of a call that succeeded, with what it asked for.
+
+    ``logits`` are 32-bit floats in the machine's byte order.
+    """
+
+    id: int
+    logits: bytes = b""
+    names: list[str] = []
+    ends: list[int] = []
+    tokens: list[TokenText] = []
+    info: ModelInfo | None = None
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """The last message of a call that failed.
+
+    ``interrupted`` says that it was stopped; ``context`` is set for a prompt of ``tokens`` tokens that is too long for
+    it; ``traceback`` is that of a programming error.
+    """
+
+    id: int
+    error: str = ""
+    interrupted: bool = False
+    tokens: int = 0
+    context: int = 0
+    traceback: str = ""
+
+
+Answer: TypeAlias = Status | Events | Result | Failed
+
+_encoder = msgspec.msgpack.Encoder()
+decode_call = msgspec.msgpack.Decoder(Call | Cancel).decode
+decode_answer = msgspec.msgpack.Decoder(Answer).decode
+
+
+def encode(message: Call | Cancel | Answer) -> bytes:
+    """Return a message as bytes; ``decode_call`` and ``decode_answer`` read them on the other side."""
+    return _encoder.encode(message)

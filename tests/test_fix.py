@@ -7,7 +7,9 @@ import sys
 import pytest
 from IPython.core.error import UsageError
 
+from phi_magic import Phi
 from phi_magic.fix import Failure, prompt
+from tests.fake_backend import FakeBackend
 
 FORM = (
     "This Python cell failed.\n\n```python\n{cell}\n```\n\n```\n{error}\n```\n\n"
@@ -169,13 +171,7 @@ class TestProposal:
 
     @staticmethod
     def answering(monkeypatch, text):
-        from phi_magic.engine import answer
-
-        def write(engine, ask, reply, stop, **_):
-            reply.text, reply.finish_reason = text, "stop"
-            yield text
-
-        monkeypatch.setattr(answer, "write", write)
+        monkeypatch.setattr(Phi, "backend", FakeBackend(text))
 
     def test_the_shipped_model_mends_a_name(self, ip, capsys):
         fail(ip, "total = 3\nprint(totl)", capsys)

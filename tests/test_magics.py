@@ -143,9 +143,9 @@ class TestExtension:
         shell.run_cell_magic("phi", "-m demo -n 2 -q", HAIKU)
         shell.run_line_magic("unload_ext", "phi_magic")
         assert state() == before
-        from phi_magic.engine.engine import shared
+        from phi_magic.generation.worker import shared
 
-        assert shared.model is None
+        assert shared.pid is None
 
     def test_reloading_works_and_leaks_nothing(self, ip):
         count = len(ip.configurables)

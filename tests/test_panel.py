@@ -8,8 +8,8 @@ import pytest
 from ipywidgets.widgets.widget import _instances as open_widgets
 
 from phi_magic import Phi
-from phi_magic.engine import answer
-from phi_magic.engine.engine import shared
+from phi_magic.engine import engine as engines
+from phi_magic.engine.engine import Engine
 from phi_magic.widgets.panel import Panel
 
 HAIKU = "Write a haiku about ice hockey"
@@ -223,13 +223,13 @@ class TestStop:
         assert slow.cell.value
 
     def test_while_the_model_is_loaded(self, slow, monkeypatch):
-        slow.phi.unload()
+        slow.phi.backend = Engine()
         seen = []
 
         def as_slow_as_a_disk(*arguments):
             return lambda fraction: seen.append(fraction) or time.sleep(0.05)
 
-        monkeypatch.setattr(answer, "_loading", as_slow_as_a_disk)
+        monkeypatch.setattr(engines, "_loading", as_slow_as_a_disk)
         slow.ask()
         until(lambda: len(seen) > 2)
         assert self.stop(slow) < 0.25
@@ -249,8 +249,9 @@ class TestStop:
 
     def test_while_the_prompt_is_read(self, slow):
         slow.prompt.value = "the puck glides " * 200
+        slow.phi.backend = engine = Engine()
         slow.ask()
-        until(lambda: shared.context and shared.context.size > 3000)  # its memory is made
+        until(lambda: engine.context and engine.context.size > 3000)  # its KV cache is made
         time.sleep(0.1)
         assert self.stop(slow) < 0.25
         assert "0 tokens" in slow.status.value

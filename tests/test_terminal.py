@@ -89,9 +89,8 @@ def test_tab_completes_an_answer_streams_and_what_failed_is_explained(prompt):
 HOSTILE_MODEL = """
 from functools import partialmethod
 from phi_magic import Phi
-from phi_magic.engine.engine import shared
-Phi(model="demo").load()
-Phi.stream = partialmethod(Phi.stream, begin=shared.model.tokens_within({!a}))
+begin = [token.id for token in Phi(model="demo").tokenize({!a})]
+Phi.stream = partialmethod(Phi.stream, begin=begin)
 """
 
 

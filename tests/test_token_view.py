@@ -10,6 +10,7 @@ from IPython.core.error import UsageError
 
 from phi_magic import Phi
 from phi_magic.engine.context import Context
+from phi_magic.engine.engine import Engine
 from phi_magic.rendering.token_shading import kind, percent, shade, shown, to_html, to_text
 from phi_magic.reply import Alternative, Token
 from phi_magic.widgets.tokens import TokenView
@@ -141,7 +142,9 @@ def reply():
 class TestBranching:
     @pytest.fixture
     def evaluated(self, monkeypatch):
-        """How many tokens each pass through the model was for."""
+        """How many tokens each pass through the model was for, which is run in this process to be counted."""
+        engine = Engine()
+        monkeypatch.setattr(Phi, "backend", engine)
         passes, real = [], Context._pass
 
         def counted(context, tokens, *arguments, **options):
@@ -149,7 +152,8 @@ class TestBranching:
             return real(context, tokens, *arguments, **options)
 
         monkeypatch.setattr(Context, "_pass", counted)
-        return passes
+        yield passes
+        engine.unload()
 
     @pytest.fixture
     def tokens(self, reply):

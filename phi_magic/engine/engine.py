@@ -86,7 +86,7 @@ class Engine:
         self.load(model, stop)
         loaded, _ = self.loaded
         with self.bound("cutting the text into tokens"):
-            ids = loaded.tokenize(text, bos=False)
+            ids = loaded.tokens_within(text)
         return [TokenText(token, loaded.name(token), loaded.piece(token)) for token in ids]
 
     def load(self, model: ModelReference, stop: Stop, *, on_status: OnStatus = ignore_status) -> None:

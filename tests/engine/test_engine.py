@@ -1,31 +1,32 @@
-"""The process's one engine: whose turn it is, what fits, and what is let go of."""
+"""The engine in the caller's own process: what fits, what is loaded again, and what is freed."""
 
 import os
-import subprocess
-import sys
-import time
 
 import pytest
 
 from phi_magic import Phi, PhiError
-from phi_magic.engine import engine
+from phi_magic.engine import engine as engines
 from phi_magic.engine import model as models
-from phi_magic.engine import saved_states as shelf
-from phi_magic.engine.engine import shared
-from phi_magic.engine.lease import Lease
+from phi_magic.engine import saved_states
+from phi_magic.engine.engine import Engine
 from phi_magic.engine.model import Model
-from phi_magic.interrupt import Interrupted
+from phi_magic.interrupt import Stop
 from phi_magic.machine import Budget
 from phi_magic.models.files import resolve
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="leases are Linux's")
+
+@pytest.fixture
+def engine():
+    engine = Engine()
+    yield engine
+    engine.unload()
 
 
 @pytest.fixture
-def phi():
+def phi(engine):
     phi = Phi(model="demo", seed=1)
-    yield phi
-    phi.unload()
+    phi.backend = engine
+    return phi
 
 
 @pytest.fixture
@@ -36,93 +37,107 @@ def copy(tmp_path):
     return path
 
 
-def freed():
-    deadline = time.monotonic() + 30
-    while shared.model and time.monotonic() < deadline:
-        time.sleep(0.001)
-    return shared.model is None
+def test_history_is_read_while_there_is_no_request(phi, engine):
+    chat = phi.chat("read-ahead")
+    chat.reset()
+    first = chat("Write a haiku about the sea")
+    held = len(engine.context.tokens)
+    engine.idle(Stop())
+    assert len(engine.context.tokens) > held
+    second = chat("Another one")
+    assert second.usage.cached_tokens >= first.usage.prompt_tokens + first.usage.completion_tokens - 8
+    phi.unload()
+    chat.undo()
+    assert chat("Another one").text == second.text
 
 
-@pytest.mark.parametrize("seconds", [0, 0.001, 0.01])
-def test_an_idle_model_is_freed_even_if_its_time_is_up_while_it_is_used(seconds):
-    phi = Phi(model="demo", keep_alive=seconds)
-    for _ in range(10):
-        phi.chat("c")("ice " * 40, max_tokens=1)  # after which history is read
-        assert freed()
-
-
-def test_what_was_to_be_read_ahead_is_dropped_with_its_model(phi):
-    phi("x", max_tokens=1)
-    _, context = shared.loaded
+def test_history_of_a_model_that_was_freed_is_not_read(phi, engine):
+    phi.chat("read-ahead")("ice " * 40, max_tokens=1)
     phi.unload()
     phi("x", max_tokens=1)
-    held = list(shared.context.tokens)
-    shared.read_ahead(context, [1] * 50).join()
-    assert shared.context.tokens == held
+    held = list(engine.context.tokens)
+    engine.idle(Stop())
+    assert engine.context.tokens == held
 
 
-def test_the_first_question_counts_in_full(phi, monkeypatch):
+def test_the_first_question_counts_in_full(phi, engine, monkeypatch):
     phi.load()
-    need = engine._need(shared.header, shared.context.plan, 1792)
-    monkeypatch.setattr(engine, "available", lambda: Budget(need.total - 1, "free memory"))
+    need = engines._need(engine.header, engine.context.plan, 1792)
+    monkeypatch.setattr(engines, "available", lambda: Budget(need.total - 1, "free memory"))
     with pytest.raises(PhiError, match="what would fit"):
         phi("x", max_tokens=1700)
-    monkeypatch.setattr(engine, "available", lambda: Budget(need.total, "free memory"))
-    phi("x", max_tokens=1700, stop=["a", "e", "i", "o", "u"])
+    monkeypatch.setattr(engines, "available", lambda: Budget(need.total, "free memory"))
+    assert phi("x", max_tokens=1700, stop=["a", "e", "i", "o", "u"]).tokens
 
 
-def test_what_was_put_aside_gives_way_to_a_question(phi, monkeypatch):
+def test_saved_states_give_way_to_a_question(phi, engine, monkeypatch):
     for word in ("ice", "sea", "snow"):
         phi(f"{word} " * 100, max_tokens=1)
-    aside = shared.context._shelf
-    assert aside._memories
-    now, need = (engine._need(shared.header, shared.context.plan, size) for size in (shared.context.size, 1792))
+    saved = engine.context._shelf
+    assert saved._memories
+    now, need = (engines._need(engine.header, engine.context.plan, size) for size in (engine.context.size, 1792))
     room = need.total - (now.total - now.weights)
     monkeypatch.setattr(
-        engine, "available", lambda: Budget(room - sum(len(one.data) for one in aside._memories), "free memory")
+        engines, "available", lambda: Budget(room - sum(len(one.data) for one in saved._memories), "free memory")
     )
     assert phi("x", max_tokens=1700, stop=["a", "e", "i", "o", "u"]).tokens
-    assert len(aside._memories) <= 1  # the last question's own
+    assert len(saved._memories) <= 1  # the last question's own
 
 
-def test_where_memory_is_short_nothing_is_copied_and_answers_are_the_same(phi, monkeypatch):
+def test_where_memory_is_short_nothing_is_copied_and_answers_are_the_same(phi, engine, monkeypatch):
     questions = [f"{word} " * 100 for word in ("ice", "sea", "ice")]
     usual = [phi(question, max_tokens=8).text for question in questions]
     phi.unload()
-    monkeypatch.setattr(shelf, "available", lambda: Budget(0, "free memory"))
+    monkeypatch.setattr(saved_states, "available", lambda: Budget(0, "free memory"))
     assert [phi(question, max_tokens=8).text for question in questions] == usual
-    assert not shared.context._shelf._memories
+    assert not engine.context._shelf._memories
+
+
+def test_a_model_that_does_not_fit_is_refused_before_it_loads(phi, engine, monkeypatch):
+    monkeypatch.setattr(engines, "available", lambda: Budget(1_000_000, "free memory"))
+    with pytest.raises(PhiError, match=r"needs .* and there is 1 MB \(free memory\); what would fit"):
+        phi("x")
+    assert engine.model is None
+
+
+def test_a_context_that_does_not_fit_is_refused_and_the_model_stays(phi, monkeypatch):
+    short = phi("x", max_tokens=2).text
+    monkeypatch.setattr(engines, "available", lambda: Budget(6_000_000, "free memory"))
+    with pytest.raises(PhiError, match="what would fit"):
+        phi("word " * 200, max_tokens=1500)
+    assert phi("x", max_tokens=2).text == short
+
+
+def test_another_model_replaces_the_loaded_one(phi, engine, copy):
+    phi("x", max_tokens=1)
+    phi("x", max_tokens=1, model=str(copy))
+    assert engine.model.path == copy
+    phi.unload()
+    assert engine.model is None
+
+
+def test_a_file_that_was_replaced_is_loaded_again(phi, engine, copy):
+    before = phi("x", max_tokens=1, model=str(copy))
+    loaded = engine.model
+    phi("x", max_tokens=1, model=str(copy))
+    assert engine.model is loaded
+    new = copy.with_suffix(".new")
+    new.write_bytes(copy.read_bytes())
+    os.replace(new, copy)  # noqa: PTH105 (the system call's own name)
+    assert phi("x", max_tokens=1, model=str(copy)).text == before.text
+    assert engine.model is not loaded
+
+
+def test_questions_for_several_models_are_answered_by_theirs(phi, copy):
+    questions = [("ice", {"model": model, "seed": seed}) for seed in (1, 2) for model in ("demo", str(copy))]
+    together = phi.stream_all(questions)
+    together.run()
+    assert [reply.model for reply in together.replies] == ["demo", str(copy)] * 2
+    assert [reply.timings.load > 0 for reply in together.replies] == [True, True, False, False]
+    assert all(reply.finish_reason != "interrupted" for reply in together.replies)
 
 
 def test_a_model_that_cannot_go_back_is_refused_in_one_line(monkeypatch):
     monkeypatch.setattr(models.C, "llama_model_is_recurrent", lambda pointer: True)
     with pytest.raises(PhiError, match="cannot go back to an earlier turn; use"):
         Model(resolve("demo").path)
-
-
-@linux
-def test_a_file_that_is_written_while_it_is_loaded_is_refused_in_one_line(copy, monkeypatch):
-    program = "import os, sys; os.close(os.open(sys.argv[1], os.O_RDWR))"
-    writers = []
-
-    def written(path, *, stop, **options):
-        writers.append(subprocess.Popen([sys.executable, "-c", program, str(path)]))
-        while not stop.requested:
-            time.sleep(0.001)
-        raise Interrupted
-
-    monkeypatch.setattr(engine, "Model", written)
-    with pytest.raises(PhiError, match=r"model.gguf is being written by another program: ask again later"):
-        Phi(model=str(copy))("x", max_tokens=1)
-    assert writers[0].wait(30) == 0
-
-
-@linux
-def test_a_lease_ends_with_its_holder_though_a_forked_child_has_the_file_too(copy):
-    lease = Lease(copy, lambda: None)
-    childs = os.dup(lease._file)
-    with pytest.raises(BlockingIOError):
-        os.open(copy, os.O_RDWR | os.O_NONBLOCK)
-    lease.close()
-    os.close(os.open(copy, os.O_RDWR | os.O_NONBLOCK))
-    os.close(childs)

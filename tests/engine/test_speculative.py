@@ -4,8 +4,9 @@ import pytest
 
 from phi_magic import Phi
 from phi_magic.engine import answer
-from phi_magic.engine.plan import Plan
+from phi_magic.engine.engine import Engine
 from phi_magic.engine.speculative import EXACT_WIDTHS, WIDTHS, Lookup, Pace, widths
+from phi_magic.generation.plan import Plan
 
 FLASH = Plan(n_threads=1, flash_attention=True, key_type="q8_0", value_type="q8_0")
 PLAIN = Plan(n_threads=1)
@@ -57,7 +58,15 @@ def test_only_what_keeps_the_promise_is_guessed_under_exactness():
 
 
 @pytest.fixture
-def always(monkeypatch):
+def engine(monkeypatch):
+    engine = Engine()
+    monkeypatch.setattr(Phi, "backend", engine)
+    yield engine
+    engine.unload()
+
+
+@pytest.fixture
+def always(engine, monkeypatch):
     """Guess always as far as may be, so that every guess, right and wrong, is put to the test."""
     monkeypatch.setattr(Pace, "width", lambda self: max(self._widths, default=0))
 

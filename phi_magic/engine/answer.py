@@ -21,6 +21,8 @@ from .writer import Writer
 if TYPE_CHECKING:
     from .engine import Engine
 
+_WORDY = 200  # characters for each token of the context
+
 
 def write(
     engine: Engine, request: GenerationRequest, stop: Stop, *, on_status: OnStatus = ignore_status
@@ -143,6 +145,9 @@ def read_prompt(
     if not all(0 <= token < model.n_vocab for token in request.begin):
         raise PhiError(f"begin holds token ids outside of the vocabulary of {model.n_vocab}")
     ceiling = min(request.n_ctx, model.n_ctx_train)
+    if (size := sum(len(message.content) for message in request.messages[-1:])) > _WORDY * ceiling:
+        # Tokenizing would take its time limit: no vocabulary has tokens of so many characters on average.
+        raise PromptTooLong(f"{what} has {size:,} characters, the context {ceiling} tokens: shorten it", size, ceiling)
 
     def tokens(messages: Sequence[ChatMessage]) -> list[int]:
         return _tokens(engine, model, messages, raw=request.raw)

@@ -55,6 +55,7 @@ class WorkerProcess:
         self._log = bytearray()
         self._oom_kills = oom_kills()
         self._peak = 0  # bytes
+        self._killed = False
         self.ended = False
         try:
             ours, theirs = socket.socketpair()
@@ -95,6 +96,11 @@ class WorkerProcess:
         """Whether this process started it; false in a forked child."""
         return self._owner == os.getpid()
 
+    @property
+    def usable(self) -> bool:
+        """Whether it takes calls."""
+        return self.mine and not self.ended and not self._killed
+
     def call(self, make: Callable[[int], Call], stop: Stop) -> Iterator[Answer]:
         """Make a call and yield its messages, the last one being a :class:`~phi_magic.generation.wire.Result`.
 
@@ -120,8 +126,6 @@ class WorkerProcess:
                 if stop.requested and deadline == float("inf"):
                     deadline = time.monotonic() + GRACE
                     self._cancel(number)
-                if not self.mine:
-                    raise PhiError("a forked process cannot read its parent's answer: ask anew in the child")
                 try:
                     message = queue.get(timeout=_LOOK)
                 except Empty:
@@ -147,8 +151,8 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """End the process now."""
-        if self.mine:
-            self._process.kill()
+        self._killed = True
+        self._process.kill()
 
     def close(self, patience: float = GRACE) -> None:
         """End the process in good order: it notices that the connection is closed.
@@ -156,8 +160,7 @@ class WorkerProcess:
         Args:
             patience: seconds to wait before it is killed.
         """
-        if not self.mine:
-            return
+        self._killed = True
         with suppress(OSError), self._sending, socket.socket(fileno=os.dup(self._connection.fileno())) as ours:
             ours.shutdown(socket.SHUT_RDWR)  # the listener reads the end; closing beneath it would not be safe
         self._listener.join(patience)
@@ -174,7 +177,7 @@ class WorkerProcess:
                 self._calls[message.id].put(None)
 
     def _cancel(self, number: int) -> None:
-        if self.mine and not self.ended:
+        if self.usable:
             with suppress(OSError), self._sending:
                 self._connection.send_bytes(encode(Cancel(number)))
 

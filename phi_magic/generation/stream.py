@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -50,8 +51,11 @@ class Running(Iterator[Item]):
     def __init__(self, steps: Generator[Item, None, None], stop: Stop) -> None:
         self.stopping = stop
         self._steps = steps
+        self._owner = os.getpid()
 
     def __next__(self) -> Item:
+        if os.getpid() != self._owner:
+            raise PhiError("a forked process cannot read its parent's answer: ask anew in the child")
         try:
             with self.stopping.holding_interrupts():
                 return next(self._steps)

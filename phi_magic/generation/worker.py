@@ -46,7 +46,7 @@ class Worker:
     def pid(self) -> int | None:
         """The id of the running process, if there is one."""
         process = self._process
-        return process.pid if process and process.mine and not process.ended else None
+        return process.pid if process and process.usable else None
 
     @property
     def loaded(self) -> Path | None:
@@ -110,7 +110,7 @@ class Worker:
     def unload(self, stop: Stop) -> None:
         """Free the model by ending the process, once the answers that are being written are whole."""
         process = self._process
-        if process is None or process.ended or not process.mine:
+        if process is None or not process.usable:
             return
         try:
             for _ in process.call(Unload, stop):
@@ -122,7 +122,7 @@ class Worker:
     def close(self) -> None:
         """End the process, whatever it is doing."""
         process = self._process
-        if process and process.mine and not process.ended:
+        if process and process.usable:
             process.close()
 
     def _forget(self) -> None:
@@ -133,7 +133,7 @@ class Worker:
 
     def _running(self) -> WorkerProcess:
         with self._lock:
-            if self._process is None or self._process.ended or not self._process.mine:
+            if self._process is None or not self._process.usable:
                 self._loaded = None
                 self._process = WorkerProcess()
             return self._process

@@ -15,7 +15,8 @@ WORK = """
 import json, sys, threading
 from pathlib import Path
 from phi_magic import Phi
-from phi_magic.engine.engine import shared
+from phi_magic.engine.engine import Engine
+Phi.backend = shared = Engine()
 outcome, path = sys.argv[1:]
 ICE = "Write a haiku about ice hockey"
 ENTRY = {"type": "object", "properties": {"a": {"type": "string", "maxLength": 9}, "b": {"enum": [1, "two", None]}},
@@ -64,8 +65,9 @@ Path(outcome).write_text(json.dumps(answers))
 BEYOND = """
 import ctypes, sys
 from phi_magic import Phi
-from phi_magic.engine.engine import shared
+from phi_magic.engine.engine import Engine
 from phi_magic.engine.llama import C
+Phi.backend = shared = Engine()
 Phi(model=sys.argv[2]).load()
 model, _ = shared.loaded
 small = (ctypes.c_int32 * 4)()

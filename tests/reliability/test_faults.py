@@ -6,25 +6,16 @@ import pytest
 
 from tests.reliability.models import DEMO
 
-# Prepended: whoever reads ahead has the engine for a moment, and nobody for longer.
-GIVEN_BACK = """
-import time
-from phi_magic.engine.engine import shared
-def given_back():
-    end = time.monotonic() + 10
-    while shared._turn._queue:
-        assert time.monotonic() < end, "the engine is not given back"
-        time.sleep(0.01)
-"""
-
 THROW = """
-import json, random, sys, threading
+import json, random, sys
 from collections import Counter
 from pathlib import Path
 from phi_magic import Phi, PhiError
 from phi_magic.engine import batch, context, grammar, llama, model, sampler
 from phi_magic.engine import saved_states as shelf
-from phi_magic.engine.engine import shared
+from phi_magic.engine.engine import Engine
+from phi_magic.interrupt import Stop
+Phi.backend = engine = Engine()  # in this process, where its calls can be counted
 outcome, path, functions, places = sys.argv[1:]
 class Thrown(Exception):
     pass
@@ -61,12 +52,13 @@ ICE, ENTRY = "Write a haiku about ice hockey", {"type": "object", "properties": 
 phi = Phi(model=path, n_threads=1, temperature=0, max_tokens=4)
 LONG = "word " * 90
 def work():
-    # Loading, growing, putting aside and fetching memories, decoding, a grammar, a wide pass, freeing.
+    # Loading, growing, saving and restoring KV states, decoding, a grammar, a wide pass, freeing.
     phi(ICE)
     chat = phi.chat("c")
     chat.reset()
     chat(LONG)
     phi("Another question, of which nothing is kept " + LONG)
+    engine.idle(Stop())
     chat("And?")
     phi(ICE, schema=ENTRY)
     phi.map([ICE] * 2, progress=False)
@@ -75,7 +67,6 @@ def work():
 def answers():
     return [phi(ICE).text, phi(LONG).text, phi(ICE, schema=ENTRY).text, phi.map([ICE], progress=False)[0].text]
 work()
-given_back()
 traits, fresh = phi.trait_values(), answers()
 said = [turn.reply.text for turn in phi.chat("c").turns]
 phi.unload()
@@ -88,7 +79,6 @@ chosen = numbers.sample(sorted(calls), min(int(functions), len(calls)))
 # Of each function its first call, its last, and any others.
 at = sorted({(name, (1, calls[name])[place] if place < 2 else numbers.randint(1, calls[name])) for name in chosen
              for place in range(int(places))})
-threading.excepthook = lambda arguments: None  # what is read ahead fails unseen
 for place in at:
     throwing.calls.clear()
     throwing.throw_at = place
@@ -97,7 +87,6 @@ for place in at:
     except (Thrown, PhiError):  # what is thrown within llguidance it makes an error of its own of
         pass
     throwing.throw_at = None
-    given_back()
     assert answers() == fresh, place
     turns = [turn.reply for turn in phi.chat("c").turns]
     assert [turn.prompt for turn in turns] == [LONG, "And?"][:len(turns)], place
@@ -139,7 +128,6 @@ traits = phi.trait_values()
 def turns():
     return [(turn.reply.prompt, turn.reply.text) for turn in phi.chat("c").turns]
 def check(earlier):
-    given_back()
     assert Phi(model=path, temperature=0, max_tokens=12)("ice").text == fresh
     assert phi.trait_values() == traits
     assert turns()[:len(earlier)] == earlier and len(turns()) <= len(earlier) + 1
@@ -230,7 +218,7 @@ Path(outcome).write_text(json.dumps(seen))
 
 @pytest.mark.parametrize(("functions", "places"), [(8, 1), pytest.param(1000, 12, marks=pytest.mark.torture)])
 def test_an_error_in_any_call_into_c_leaves_everything_in_order(child, figure, functions, places):
-    seen = child(THROW, DEMO, functions, places, before=GIVEN_BACK)
+    seen = child(THROW, DEMO, functions, places)
     assert len(set(seen["thrown"])) > 3
     figure(
         "Errors thrown at calls into C",
@@ -240,7 +228,7 @@ def test_an_error_in_any_call_into_c_leaves_everything_in_order(child, figure, f
 
 
 def test_an_error_in_the_display_or_a_hook_leaves_everything_in_order(child, figure):
-    tried, hooks = child(DISPLAY, DEMO, before=GIVEN_BACK)
+    tried, hooks = child(DISPLAY, DEMO)
     assert min(tried[:4]) > 1  # the fifth cell is refused before anything is shown
     figure(
         "Errors thrown by the display and by IPython's hooks",

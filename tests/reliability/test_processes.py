@@ -15,7 +15,7 @@ outcome, model, count = sys.argv[1:]
 phi = Phi(model=model, n_threads=1, temperature=0, max_tokens=20)
 def ask(queue):
     try:
-        queue.put(phi("Write a haiku").text)
+        queue.put("right" if phi("Write a haiku").text == fresh else "wrong")
     except PhiError as error:
         queue.put(f"refused: {error}")
 fresh, said = phi("Write a haiku").text, set()
@@ -75,12 +75,10 @@ def check_that_it_answers(kernel):
 @pytest.mark.skipif("not hasattr(os, 'fork')", reason="there is no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork")
 @pytest.mark.parametrize("count", [4, pytest.param(200, marks=pytest.mark.torture)])
-def test_a_forked_process_is_told_and_its_parent_goes_on(child, figure, count):
+def test_a_forked_process_asks_a_worker_of_its_own_and_its_parent_goes_on(child, figure, count):
     (said,) = child(FORK, DEMO, count)
-    assert said.startswith("refused: a forked process cannot use its parent's model")
-    figure(
-        "fork after load", f"{count} forks, half of them during an answer: one line in the child, the parent as before"
-    )
+    assert said == "right"
+    figure("fork after load", f"{count} forks, half of them during an answer: child and parent answered alike")
 
 
 @pytest.mark.parametrize("count", [6, pytest.param(100, marks=pytest.mark.torture)])

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .engine.batch import WIDE, Batch
 from .engine.context import SLICE_MAX, SLICE_MIN, Context
+from .engine.memory_estimate import CELLS
 from .engine.model import Model
 from .engine.plan import choose
 from .engine.speculative import EXACT_WIDTHS
@@ -52,7 +53,10 @@ def probe(model: Model, plan: Plan) -> Iterator[tuple[str, bool]]:
     yield "a memory that is copied and put back", agree(lambda: _put_back(model, plan, prompt, answer))
     if plan.decodes_alike(len(answer)):
         yield "tokens decoded together, as guesses are", agree(lambda: _guessed(model, plan, prompt, answer))
-    yield "any size of the context", agree(lambda: _singly(model, plan, prompt, answer, room=_PROMPT + 1000))
+    yield "any size of the context", agree(lambda: _singly(model, plan, prompt, answer, room=_larger(model)))
+    if model.border and model.rope_factors(1) == "short":
+        line = "requests on either side of the border between two sets of RoPE factors"
+        yield line, _apart(model, plan, prompt, model.border)
     alone = _wide(model, plan, prompt, answer, WIDE)
     yield (
         f"a sequence in passes of {WIDE} and more, whatever the others are",
@@ -75,6 +79,30 @@ def _singly(
         for end in ends:
             context.prefill(prompt[:end], room=room or len(prompt) + len(answer), stop=stop)
         return _after(context, answer)
+
+
+def _larger(model: Model) -> int:
+    """Tokens of a larger context than the one that the probe's prompt and answer need, with the same RoPE factors."""
+    rooms = range(_PROMPT + _ANSWER + 1000, _PROMPT + _ANSWER, -CELLS)
+    factors = model.rope_factors(_PROMPT + _ANSWER)
+    return next((room for room in rooms if model.rope_factors(room) == factors), _PROMPT + _ANSWER)
+
+
+def _apart(model: Model, plan: Plan, prompt: list[int], border: int) -> bool:
+    """Whether a request of either side of the RoPE border gets the same logits after one of the other as in a new context."""
+    text = prompt[: border // 2]
+
+    def logits(context: Context, room: int) -> Logits:
+        context.prefill(text, room=room, stop=Stop())
+        return context.logits.copy()
+
+    rooms = (border // CELLS * CELLS, border + 1)
+    alone = []
+    for room in rooms:
+        with closing(Context(model, plan)) as context:
+            alone.append(logits(context, room))
+    with closing(Context(model, plan)) as context:
+        return all(np.array_equal(logits(context, room), alone[at]) for _ in range(2) for at, room in enumerate(rooms))
 
 
 def _after(context: Context, answer: list[int]) -> list[Logits]:
@@ -135,7 +163,15 @@ def main() -> int:
         return 2
     plan = choose(header, profile=given.profile)
     kept = True
-    with closing(Model(header.path, n_gpu_layers=plan.n_gpu_layers, repack=plan.repack, mmap=plan.mmap)) as model:
+    with closing(
+        Model(
+            header.path,
+            n_gpu_layers=plan.n_gpu_layers,
+            repack=plan.repack,
+            mmap=plan.mmap,
+            border=header.rope_border,
+        )
+    ) as model:
         for line, holds in probe(model, plan):
             sys.stdout.write(f"{'same bits' if holds else 'OTHER BITS'}  {line}\n")
             sys.stdout.flush()

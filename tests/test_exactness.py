@@ -6,10 +6,12 @@ from contextlib import closing
 
 import pytest
 
+from phi_magic.engine.context import Context
 from phi_magic.engine.model import Model
 from phi_magic.engine.plan import Plan
 from phi_magic.exactness import probe
 from phi_magic.models.files import resolve
+from tests.architectures import ARCHITECTURES, BORDER, write
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +47,20 @@ def test_it_runs_on_any_machine(tmp_path):
     assert missing.returncode == 2
     assert "none.gguf" in missing.stderr
     assert "Traceback" not in missing.stderr
+
+
+@pytest.mark.parametrize("border", [100, BORDER, 1024])
+def test_a_model_with_two_sets_of_rope_factors_is_probed_on_both_sides(tmp_path, border):
+    write(tmp_path / "long.gguf", ARCHITECTURES["phi3"], border=border)
+    with closing(Model(tmp_path / "long.gguf", border=border)) as model:
+        found = dict(probe(model, Plan(n_threads=1)))
+        assert all(found.values())
+        assert any("RoPE" in line for line in found) == (border >= 256)  # below, every context has the long ones
+
+
+def test_a_context_that_mixes_rope_factors_is_found_out(tmp_path, monkeypatch):
+    write(tmp_path / "long.gguf", ARCHITECTURES["phi3"], border=BORDER)
+    monkeypatch.setattr(Context, "fits", lambda self, room: room <= self.size)
+    with closing(Model(tmp_path / "long.gguf", border=BORDER)) as model:
+        found = dict(probe(model, Plan(n_threads=1)))
+    assert [line for line, holds in found.items() if not holds and "RoPE" in line]

@@ -273,3 +273,14 @@ def test_a_changed_byte_gives_a_header_or_one_line(tmp_path_factory, changes):
     except PhiError as error:
         complaint = str(error)
     assert not complaint or complaint.isprintable()
+
+
+def test_the_border_between_two_sets_of_rope_factors_is_the_original_context_of_a_model_that_has_them(tmp_path):
+    path = tmp_path / "model.gguf"
+    factors = [("rope_factors_long.weight", (16,), F32), ("rope_factors_short.weight", (16,), F32)]
+    said = [("phi3.rope.scaling.original_context_length", 256)]
+    found = []
+    for table, keys in [(tensors(), said), ([*tensors(), *factors], said), ([*tensors(), *factors], [])]:
+        path.write_bytes(gguf(table=table, keys=keys))
+        found.append(read_header(path).rope_border)
+    assert found == [None, 256, 512]  # llama.cpp takes the whole context where no other length is said

@@ -14,6 +14,7 @@ from ..generation.plan import Plan
 from ..interrupt import Interrupted, Stop
 from .context import SLICE_MAX, context_params, slices
 from .llama import C, complaint, forget_complaints, freed_on_error
+from .memory_estimate import CELLS
 from .model import Model
 
 #: Passes of this many sequences and more are one class of kernels: a sequence has the same bits at every width from
@@ -26,7 +27,8 @@ class Batch:
 
     Args:
         lanes: how many sequences there can be at once, at least ``WIDE``.
-        room: how many tokens each can hold.
+        room: how many tokens each can hold. All sequences must have the RoPE factors of this room
+            (:meth:`phi_magic.engine.model.Model.rope_factors`): llama.cpp takes one set for the whole context.
 
     Raises:
         PhiError: llama.cpp could not make room for them.
@@ -42,7 +44,7 @@ class Batch:
         # One lane more keeps a prefix that answers share. Each has cells of its own (not unified): one sequence's
         # neighbours must not change its bits.
         params.n_seq_max = self.lanes + 1
-        params.n_ctx = -(-room // 256) * 256 * (self.lanes + 1)
+        params.n_ctx = -(-room // CELLS) * CELLS * (self.lanes + 1)
         params.kv_unified = False
         params.n_batch = params.n_ubatch = SLICE_MAX
         self._prefix: list[int] = []

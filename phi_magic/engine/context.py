@@ -13,6 +13,7 @@ from ..errors import PhiError
 from ..generation.plan import Plan
 from ..interrupt import Interrupted, Stop
 from .llama import C, complaint, forget_complaints, freed_on_error
+from .memory_estimate import CELLS
 from .model import Model
 from .saved_states import WORTH, Memory, Shelf, common
 
@@ -20,7 +21,6 @@ from .saved_states import WORTH, Memory, Shelf, common
 #: weights, every slicing of a prompt gives the same bits as long as each slice has at least this many tokens.
 SLICE_MIN = 8
 SLICE_MAX = 512
-_GROWTH = 256  # llama.cpp rounds the size of a context up to a multiple of it anyway
 
 
 class Context:
@@ -29,6 +29,9 @@ class Context:
     The promise is that the logits after a prompt depend on the prompt alone. So a prompt is always evaluated in slices
     of one class of kernels, whatever of it was there already, and tokens that were decoded singly (an answer's) are
     never taken for a prompt's: only the first ``reusable`` tokens of the memory are.
+
+    A model with two sets of RoPE factors has two kinds of keys, and llama.cpp chooses by the size of the context. Here a
+    request's own room chooses: where the context has the other kind, it is made again, and none of its keys are kept.
     """
 
     def __init__(self, model: Model, plan: Plan) -> None:
@@ -43,6 +46,14 @@ class Context:
         self.reusable = 0
         self._faithful = 0  # tokens up to where one was guessed in too wide a pass for the bits of single decoding
         self._shelf = Shelf()
+
+    def fits(self, room: int) -> bool:
+        """Whether a request that needs ``room`` tokens can use the context as it is."""
+        return room <= self.size and self._model.rope_factors(room) == self._factors
+
+    @property
+    def _factors(self) -> str | None:
+        return self._model.rope_factors(self.size)
 
     def close(self) -> None:
         """Free the memory and all that was put aside; both are made again when they are needed."""
@@ -108,7 +119,7 @@ class Context:
         """
         whole = [*prompt, *generated]
         held = min(common(self.tokens, whole), self._faithful)
-        if generated and self.reusable == len(prompt) <= held and room <= self.size:
+        if generated and self.reusable == len(prompt) <= held and self.fits(room):
             self._cut(min(held, len(whole) - 1))  # logits are there for the last pass alone: decode one at least
             cached = len(prompt)
         else:
@@ -172,16 +183,20 @@ class Context:
         raise RuntimeError(f"llama.cpp could not evaluate {len(tokens)} tokens (status {status}): {complaint()}")
 
     def _reserve(self, room: int) -> None:
-        """Make the memory at least ``room`` tokens large, keeping what is in it, bit by bit."""
-        if room <= self.size:
+        """Make the memory at least ``room`` tokens large, keeping what is in it, bit by bit, if the RoPE factors stay."""
+        if self.fits(room):
             return
-        size = -(-room // _GROWTH) * _GROWTH
+        size = -(-room // CELLS) * CELLS
         params = context_params(self.plan, self._aborts)
         params.n_ctx = size
         params.n_batch = params.n_ubatch = min(size, SLICE_MAX)
         params.n_seq_max = 1
         forget_complaints()
         kept = self._copy()
+        if kept and kept.factors != self._model.rope_factors(room):
+            if len(kept.tokens) >= WORTH:
+                self._shelf.put(kept)
+            kept = None
         self._free()  # the old memory goes before the new one comes; a copy is of what is in it, and made where it fits
         self._pointer = C.llama_init_from_model(self._model.pointer, params)
         if not self._pointer:
@@ -202,7 +217,7 @@ class Context:
     def _fetch(self, prompt: Sequence[int]) -> None:
         """Put aside what the prompt would push out, and take down what it begins like, where either is worth it."""
         shared = min(common(self.tokens, prompt), self.reusable)
-        better = self._shelf.best(prompt, shared)
+        better = self._shelf.best(prompt, shared, self._factors)
         if self.reusable - shared >= WORTH and (aside := self._copy()):
             self._shelf.put(aside)
         if better and len(better.tokens) <= self.size:
@@ -216,7 +231,7 @@ class Context:
         if not self.reusable or C.llama_model_n_swa(self._model.pointer):
             return None
         self._cut(self.reusable)
-        return Memory.of(self._pointer, self.tokens)
+        return Memory.of(self._pointer, self.tokens, self._factors)
 
     def _put_back(self, memory: Memory) -> None:
         self.tokens, self.reusable, self._faithful = [], 0, 0

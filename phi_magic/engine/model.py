@@ -7,10 +7,12 @@ import re
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from ..errors import PhiError
 from ..interrupt import Interrupted, Stop
 from .llama import C, complaint, forget_complaints, freed_on_error
+from .memory_estimate import CELLS
 
 _MARKER = re.compile(r"<\|[^|\s]+\|>")
 _CONTROL = C.LLAMA_TOKEN_ATTR_CONTROL | C.LLAMA_TOKEN_ATTR_UNKNOWN
@@ -24,6 +26,7 @@ class Model:
         n_gpu_layers: how many layers go to the GPU; negative: all.
         repack: copy the weights into an order that suits the processor (faster decode, slower to load).
         mmap: map the file rather than read it.
+        border: :attr:`phi_magic.gguf.header.Header.rope_border` of the file.
         stop: ends loading with :class:`Interrupted`.
         on_progress: called with the fraction loaded.
 
@@ -38,10 +41,12 @@ class Model:
         n_gpu_layers: int = 0,
         repack: bool = False,
         mmap: bool = True,
+        border: int | None = None,
         stop: Stop | None = None,
         on_progress: Callable[[float], None] = lambda _: None,
     ) -> None:
         stop = stop or Stop()
+        self.border = border
         forget_complaints()
 
         def progress(fraction: float, _: ctypes.c_void_p) -> bool:
@@ -105,6 +110,16 @@ class Model:
             if attribute & _CONTROL or (user_defined and marker):
                 found[text] = token
         return found
+
+    def rope_factors(self, room: int) -> Literal["short", "long"] | None:
+        """Say which RoPE factors a request gets that needs ``room`` tokens of context; None where there is one set.
+
+        llama.cpp chooses by the size of the context that it allocates, which is a multiple of ``CELLS``. So a border
+        between two multiples acts like the lower one.
+        """
+        if self.border is None:
+            return None
+        return "long" if room > self.border // CELLS * CELLS else "short"
 
     def ends(self, token: int) -> bool:
         """Whether the token ends an answer; the GGUF says so."""

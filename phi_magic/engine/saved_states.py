@@ -18,13 +18,14 @@ _SHARE = 0.25  # of the memory that this process may still use
 
 @dataclass(frozen=True)
 class Memory:
-    """A copy of a sequence's memory, bit by bit, and the tokens it is of."""
+    """A copy of a sequence's memory, bit by bit, the tokens it is of, and the RoPE factors that their keys have."""
 
     tokens: tuple[int, ...]
+    factors: str | None
     data: ctypes.Array[ctypes.c_uint8]
 
     @classmethod
-    def of(cls, pointer: Any, tokens: Sequence[int]) -> Memory | None:
+    def of(cls, pointer: Any, tokens: Sequence[int], factors: str | None) -> Memory | None:
         """Copy what a context holds, which must be just ``tokens``; None where llama.cpp cannot, or memory is short."""
         size = C.llama_state_seq_get_size(pointer, 0)
         if size > _SHARE * available().bytes:
@@ -33,7 +34,8 @@ class Memory:
             data = (ctypes.c_uint8 * size)()
         except MemoryError:
             return None
-        return cls(tuple(tokens), data) if C.llama_state_seq_get_data(pointer, data, size, 0) == size else None
+        copied = C.llama_state_seq_get_data(pointer, data, size, 0)
+        return cls(tuple(tokens), factors, data) if copied == size else None
 
     def put_back(self, pointer: Any) -> bool:
         """Make a context hold it, and nothing else."""
@@ -49,15 +51,20 @@ class Shelf:
 
     def put(self, memory: Memory) -> None:
         """Keep it, in place of those that it begins like, and of the oldest ones where there is no room."""
-        self._memories = [one for one in self._memories if memory.tokens[: len(one.tokens)] != one.tokens]
+        self._memories = [
+            one
+            for one in self._memories
+            if one.factors != memory.factors or memory.tokens[: len(one.tokens)] != one.tokens
+        ]
         self._memories = [*self._memories, memory][-_MOST:]
         room = _SHARE * (available().bytes + sum(len(one.data) for one in self._memories))
         while self._memories and sum(len(one.data) for one in self._memories) > room:
             self._memories.pop(0)
 
-    def best(self, prompt: Sequence[int], more_than: int) -> Memory | None:
-        """The memory that shares the longest beginning with a prompt, where that is worth fetching it."""
-        shared, best = max(((common(one.tokens, prompt), one) for one in self._memories), default=(0, None), key=_first)
+    def best(self, prompt: Sequence[int], more_than: int, factors: str | None) -> Memory | None:
+        """The memory with these factors that shares the longest beginning with a prompt, where it is worth fetching."""
+        usable = [(common(one.tokens, prompt), one) for one in self._memories if one.factors == factors]
+        shared, best = max(usable, default=(0, None), key=_first)
         return best if shared >= more_than + WORTH else None
 
     def clear(self) -> None:

@@ -147,6 +147,17 @@ class Header:
         return self.number("context_length")
 
     @property
+    def rope_border(self) -> int | None:
+        """The largest context, in tokens, for the short RoPE factors of a model that has long ones too; else None.
+
+        llama.cpp uses the long factors, for every token, in a context that it allocates larger than this
+        (``llama_model::get_rope_factors``).
+        """
+        if not any(tensor.name in {"rope_factors_long.weight", "rope_factors_short.weight"} for tensor in self.tensors):
+            return None
+        return self.number("rope.scaling.original_context_length", self.context_length)
+
+    @property
     def n_vocab(self) -> int:
         tokens = self.metadata.get("tokenizer.ggml.tokens")
         return len(tokens) if isinstance(tokens, Array) else 0

@@ -1,0 +1,205 @@
+"""GGUF files of many architectures with random weights, small enough to be written and run within a test.
+
+Shapes, tensors and metadata are those that llama.cpp asks of the architecture; the vocabulary is a little one with the
+tokenizer that such models have. What such a model answers is noise, but noise that depends on every token before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from gguf import GGMLQuantizationType, GGUFWriter, TokenType
+from gguf.quants import quantize
+
+WIDTH, FEED_FORWARD, HEADS, KEY_HEADS, HEAD, EXPERTS = 128, 256, 4, 2, 32, 4
+CONTEXT = 4096
+#: Tokens of context up to which the short RoPE factors of :func:`write` with ``border`` apply.
+BORDER = 512
+CONTROL = ["<s>", "<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
+WORDS = "the a puck ice goal skates stick glides over under light winter cold breath silver blue net blade".split()
+TEMPLATE = (
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
+    "{{ '<|assistant|>' }}"
+)
+_SPREAD = 4.0  # of the logits: the next token has a few bits, as with a trained model
+
+QUERY, KEYS = HEADS * HEAD, KEY_HEADS * HEAD
+NORMS = {"attn_norm.weight": (WIDTH,), "ffn_norm.weight": (WIDTH,)}
+ATTENTION = {
+    "attn_q.weight": (QUERY, WIDTH),
+    "attn_k.weight": (KEYS, WIDTH),
+    "attn_v.weight": (KEYS, WIDTH),
+    "attn_output.weight": (WIDTH, QUERY),
+}
+ATTENTION_BIAS = {"attn_q.bias": (QUERY,), "attn_k.bias": (KEYS,), "attn_v.bias": (KEYS,)}
+HEAD_NORMS = {"attn_q_norm.weight": (HEAD,), "attn_k_norm.weight": (HEAD,)}
+GATED = {
+    "ffn_gate.weight": (FEED_FORWARD, WIDTH),
+    "ffn_up.weight": (FEED_FORWARD, WIDTH),
+    "ffn_down.weight": (WIDTH, FEED_FORWARD),
+}
+MIXED = {
+    "ffn_gate_inp.weight": (EXPERTS, WIDTH),
+    "ffn_gate_exps.weight": (EXPERTS, FEED_FORWARD, WIDTH),
+    "ffn_up_exps.weight": (EXPERTS, FEED_FORWARD, WIDTH),
+    "ffn_down_exps.weight": (EXPERTS, WIDTH, FEED_FORWARD),
+}
+MIXED_BIAS = {
+    "ffn_gate_inp.bias": (EXPERTS,),
+    "ffn_gate_exps.bias": (EXPERTS, FEED_FORWARD),
+    "ffn_up_exps.bias": (EXPERTS, FEED_FORWARD),
+    "ffn_down_exps.bias": (EXPERTS, WIDTH),
+}
+POST_NORMS = {"post_attention_norm.weight": (WIDTH,), "post_ffw_norm.weight": (WIDTH,)}
+LLAMA = NORMS | ATTENTION | GATED
+WINDOW = {"attention.sliding_window": 128}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a stand-in is made of: tensors of a layer, and of the whole model beside embedding, norm and output."""
+
+    name: str
+    layer: Mapping[str, tuple[int, ...]]
+    pre: str | None = None  #: the pre-tokenizer of byte-level BPE; None for SentencePiece
+    whole: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    said: Mapping[str, int] = field(default_factory=dict)  #: metadata under the architecture's name
+    tied: bool = False  #: whether the embedding is the output matrix too
+    layers: int = 2
+
+
+OUTPUT_BIAS = {"output_norm.bias": (WIDTH,), "output.bias": (0,)}  # 0: the size of the vocabulary
+PHI3 = {
+    "attn_qkv.weight": (QUERY + 2 * KEYS, WIDTH),
+    "attn_output.weight": (WIDTH, QUERY),
+    "ffn_up.weight": (2 * FEED_FORWARD, WIDTH),
+    "ffn_down.weight": (WIDTH, FEED_FORWARD),
+}
+PHI2 = {
+    "attn_norm.weight": (WIDTH,),
+    "attn_norm.bias": (WIDTH,),
+    "attn_qkv.weight": (QUERY + 2 * KEYS, WIDTH),
+    "attn_qkv.bias": (QUERY + 2 * KEYS,),
+    "attn_output.weight": (WIDTH, QUERY),
+    "attn_output.bias": (WIDTH,),
+    "ffn_up.weight": (FEED_FORWARD, WIDTH),
+    "ffn_up.bias": (FEED_FORWARD,),
+    "ffn_down.weight": (WIDTH, FEED_FORWARD),
+    "ffn_down.bias": (WIDTH,),
+}
+PHIMOE = NORMS | ATTENTION | ATTENTION_BIAS | MIXED
+PHIMOE |= {"attn_norm.bias": (WIDTH,), "ffn_norm.bias": (WIDTH,), "attn_output.bias": (WIDTH,)}
+GPT_OSS = ATTENTION | ATTENTION_BIAS | MIXED | MIXED_BIAS
+GPT_OSS |= {
+    "attn_norm.weight": (WIDTH,),
+    "post_attention_norm.weight": (WIDTH,),
+    "attn_output.bias": (WIDTH,),
+    "attn_sinks.weight": (HEADS,),
+}
+EXPERT_COUNTS = {"expert_count": EXPERTS, "expert_used_count": 2}
+
+ARCHITECTURES = {
+    "phi3": Architecture("phi3", NORMS | PHI3),
+    "llama, SentencePiece": Architecture("llama", LLAMA),
+    "llama, BPE": Architecture("llama", LLAMA, "llama-bpe"),
+    "qwen2": Architecture("qwen2", LLAMA | ATTENTION_BIAS, "qwen2"),
+    "qwen3": Architecture("qwen3", LLAMA | HEAD_NORMS, "qwen2"),
+    "gemma2": Architecture("gemma2", LLAMA | POST_NORMS, said=WINDOW, tied=True),
+    "gemma3": Architecture("gemma3", LLAMA | POST_NORMS | HEAD_NORMS, said=WINDOW, tied=True, layers=6),
+    "phi2": Architecture("phi2", PHI2, "phi-2", OUTPUT_BIAS),
+    "phimoe": Architecture("phimoe", PHIMOE, whole=OUTPUT_BIAS, said=EXPERT_COUNTS),
+    "gpt-oss": Architecture(
+        "gpt-oss", GPT_OSS, "gpt-4o", said=WINDOW | EXPERT_COUNTS | {"expert_feed_forward_length": FEED_FORWARD}
+    ),
+}
+
+
+def write(path, architecture, *, border=0):
+    """Write a stand-in; with a border it has two sets of RoPE factors, the long ones for contexts beyond the border."""
+    writer = GGUFWriter(path, architecture.name)
+    tokens = _add_vocabulary(writer, architecture.pre)
+    _add_metadata(writer, architecture)
+    random = np.random.default_rng(0)
+
+    def add(name, shape):
+        shape = tuple(size or len(tokens) for size in shape)
+        if len(shape) > 1 and name.endswith(".weight") and "gate_inp" not in name:
+            weights = random.standard_normal(shape, dtype=np.float32) / np.sqrt(shape[-1])
+            weights = weights * _SPREAD if name in {"output.weight", "token_embd.weight"} else weights
+            kind = GGMLQuantizationType.Q8_0
+            writer.add_tensor(name, quantize(weights, kind), raw_dtype=kind)
+        elif "norm.weight" in name:
+            writer.add_tensor(name, np.ones(shape, dtype=np.float32))
+        else:
+            writer.add_tensor(name, random.standard_normal(shape, dtype=np.float32) / 8)
+
+    add("token_embd.weight", (0, WIDTH))
+    add("output_norm.weight", (WIDTH,))
+    if not architecture.tied:
+        add("output.weight", (0, WIDTH))
+    for name, shape in architecture.whole.items():
+        add(name, shape)
+    for layer in range(architecture.layers):
+        for name, shape in architecture.layer.items():
+            add(f"blk.{layer}.{name}", shape)
+    if border:
+        writer.add_rope_scaling_orig_ctx_len(border)
+        writer.add_tensor("rope_factors_long.weight", np.linspace(1, 32, HEAD // 2, dtype=np.float32))
+        writer.add_tensor("rope_factors_short.weight", np.ones(HEAD // 2, dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def _add_metadata(writer, architecture):
+    writer.add_name("stand-in")
+    writer.add_context_length(CONTEXT)
+    writer.add_embedding_length(WIDTH)
+    writer.add_feed_forward_length(FEED_FORWARD)
+    writer.add_block_count(architecture.layers)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(KEY_HEADS)
+    writer.add_key_length(HEAD)
+    writer.add_value_length(HEAD)
+    writer.add_rope_dimension_count(HEAD)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_layer_norm_eps(1e-5)
+    for key, value in architecture.said.items():
+        writer.add_uint32(f"{architecture.name}.{key}", value)
+    writer.add_chat_template(TEMPLATE)
+
+
+def _add_vocabulary(writer, pre):
+    """Bytes, a few words and control tokens, as SentencePiece or byte-level BPE spells them; returns the tokens."""
+    if pre is None:
+        tokens = ["<unk>", *CONTROL, *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *(f"▁{word}" for word in WORDS)]
+        types = [TokenType.UNKNOWN] + [TokenType.CONTROL] * len(CONTROL) + [TokenType.BYTE] * 256
+        writer.add_tokenizer_model("llama")
+        writer.add_token_scores([0.0] * len(tokens))
+    else:
+        readable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+        blank = "\u0120"  # how byte-level BPE writes a blank
+        letters = [*map(chr, readable), *(chr(256 + place) for place in range(256 - len(readable)))]
+        merges = _merges([blank + word for word in WORDS])
+        tokens = ["<unk>", *CONTROL, *letters, *(merge.replace(" ", "") for merge in merges)]
+        types = [TokenType.CONTROL] * (1 + len(CONTROL))
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre(pre)
+        writer.add_token_merges(merges)
+    types += [TokenType.NORMAL] * (len(tokens) - len(types))
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    writer.add_bos_token_id(tokens.index("<s>"))
+    writer.add_eos_token_id(tokens.index("<|endoftext|>"))
+    writer.add_eot_token_id(tokens.index("<|end|>"))
+    writer.add_unk_token_id(0)
+    writer.add_add_bos_token(pre is None)
+    return tokens
+
+
+def _merges(words):
+    """The merges that put each word together from its first letter on, without those that are there already."""
+    return list(dict.fromkeys(f"{word[:end]} {word[end]}" for word in words for end in range(1, len(word))))

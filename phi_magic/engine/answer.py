@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import PhiError, PromptTooLong
 from ..generation.backend import Event, OnStatus, Started, Step, ignore_status
+from ..generation.plan import Plan
 from ..generation.position import Position
 from ..generation.request import ChatMessage, GenerationRequest
 from ..interrupt import Interrupted, Stop
@@ -38,12 +39,13 @@ def write(
     loaded = clock()
     model, context = engine.loaded
     prompt, limit, left_out = read_prompt(engine, model, request)
-    engine.check_room(len(prompt) + limit)
+    room = len(prompt) + limit
+    engine.check_room(room)
     known = request.known[:limit]
     cached = context.follow(
         prompt,
         [token.id for token in known],
-        room=len(prompt) + limit,
+        room=room,
         stop=stop,
         exact=request.exact,
         on_progress=_reading(on_status),
@@ -53,7 +55,7 @@ def write(
         cached_tokens=cached,
         load=loaded - began,
         prompt=clock() - loaded,
-        engine=context.plan.to_dict(),
+        engine=record(model, context.plan, room),
         left_out=left_out,
         path=str(model.path),
     )
@@ -160,6 +162,16 @@ def read_prompt(
         advice = "shorten the prompt" + (", or raise n_ctx" if ceiling < model.n_ctx_train else "")
         raise PromptTooLong(f"{what} has {len(prompt)} tokens, the context {ceiling}: {advice}", len(prompt), ceiling)
     return prompt, min(request.max_tokens, ceiling - len(prompt)), left_out
+
+
+def record(model: Model, plan: Plan, room: int) -> dict[str, Any]:
+    """Return what ``Reply.engine`` tells: the plan and, of a model with two sets of RoPE factors, which one applies.
+
+    Args:
+        room: tokens of the prompt and of the longest answer.
+    """
+    factors = model.rope_factors(room)
+    return plan.to_dict() | ({"rope": factors} if factors else {})
 
 
 def _tokens(engine: Engine, model: Model, messages: Sequence[ChatMessage], *, raw: bool) -> list[int]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..generation.backend import Event, OnStatus, Started, ignore_status
 from ..generation.request import GenerationRequest, ModelReference
 from ..interrupt import Interrupted, Stop
-from .answer import read_prompt
+from .answer import read_prompt, record
 from .batch import WIDE, Batch
 from .writer import Writer
 
@@ -31,6 +31,11 @@ class _Job:
     left_out: int
     load: float = 0.0
     writer: Writer | None = None
+
+    @property
+    def room(self) -> int:
+        """Tokens of context that the prompt and the longest answer take."""
+        return len(self.prompt) + self.limit
 
 
 def write_all(
@@ -60,8 +65,18 @@ def write_all(
             stop.check()
     for model, jobs in groups.items():
         engine.load(model, stop, on_status=on_status)
-        with closing(engine.batch(len(jobs), max(len(job.prompt) + job.limit for job in jobs))) as batch:
-            yield from _decode(engine, batch, jobs, stop)
+        for alike in _by_factors(engine, jobs):
+            with closing(engine.batch(len(alike), max(job.room for job in alike))) as batch:
+                yield from _decode(engine, batch, alike, stop)
+
+
+def _by_factors(engine: Engine, jobs: Sequence[_Job]) -> list[list[_Job]]:
+    """Part the jobs by the RoPE factors that they need: llama.cpp has one set for all sequences of a batch."""
+    model, _ = engine.loaded
+    parts: dict[str | None, list[_Job]] = {}
+    for job in jobs:
+        parts.setdefault(model.rope_factors(job.room), []).append(job)
+    return list(parts.values())
 
 
 def _decode(engine: Engine, batch: Batch, jobs: Sequence[_Job], stop: Stop) -> Iterator[Event]:
@@ -110,7 +125,7 @@ def _begin(engine: Engine, batch: Batch, sequence: int, job: _Job, stop: Stop) -
         cached_tokens=cached,
         load=job.load,
         prompt=engine.clock() - began,
-        engine={**context.plan.to_dict(), "pass": "wide"},
+        engine={**record(model, context.plan, job.room), "pass": "wide"},
         left_out=job.left_out,
         path=str(model.path),
     )

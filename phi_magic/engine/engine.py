@@ -114,6 +114,7 @@ class Engine:
                 n_gpu_layers=plan.n_gpu_layers,
                 repack=plan.repack,
                 mmap=plan.mmap,
+                border=header.rope_border,
                 stop=stop,
                 on_progress=_loading(on_status, model.name, self.clock),
             )
@@ -153,7 +154,7 @@ class Engine:
         prompt, self._ahead = self._ahead, []
         if prompt and self.context and len(prompt) <= self.context.size:
             with suppress(Interrupted, PhiError):  # a request came, or memory is short: it is evaluated when asked for
-                self.context.prefill(prompt, room=len(prompt), stop=stop)
+                self.context.prefill(prompt, room=self.context.size, stop=stop)  # with the RoPE factors that it has
 
     @property
     def loaded(self) -> tuple[Model, Context]:

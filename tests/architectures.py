@@ -174,17 +174,19 @@ def _add_metadata(writer, architecture):
 
 def _add_vocabulary(writer, pre):
     """Bytes, a few words and control tokens, as SentencePiece or byte-level BPE spells them; returns the tokens."""
+    blank = "▁" if pre is None else "\u0120"
+    # The words, and the beginnings that a word is put together from, one letter after another.
+    merges = list(dict.fromkeys(f"{blank}{word[:end]} {word[end]}" for word in WORDS for end in range(len(word))))
+    merged = [merge.replace(" ", "") for merge in merges]
     if pre is None:
-        tokens = ["<unk>", *CONTROL, *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *(f"▁{word}" for word in WORDS)]
+        tokens = ["<unk>", *CONTROL, *(f"<0x{byte:02X}>" for byte in range(256)), blank, *merged]
         types = [TokenType.UNKNOWN] + [TokenType.CONTROL] * len(CONTROL) + [TokenType.BYTE] * 256
         writer.add_tokenizer_model("llama")
-        writer.add_token_scores([0.0] * len(tokens))
+        writer.add_token_scores([-float(place) for place in range(len(tokens))])
     else:
         readable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-        blank = "\u0120"  # how byte-level BPE writes a blank
         letters = [*map(chr, readable), *(chr(256 + place) for place in range(256 - len(readable)))]
-        merges = _merges([blank + word for word in WORDS])
-        tokens = ["<unk>", *CONTROL, *letters, *(merge.replace(" ", "") for merge in merges)]
+        tokens = ["<unk>", *CONTROL, *letters, *merged]
         types = [TokenType.CONTROL] * (1 + len(CONTROL))
         writer.add_tokenizer_model("gpt2")
         writer.add_tokenizer_pre(pre)
@@ -198,8 +200,3 @@ def _add_vocabulary(writer, pre):
     writer.add_unk_token_id(0)
     writer.add_add_bos_token(pre is None)
     return tokens
-
-
-def _merges(words):
-    """The merges that put each word together from its first letter on, without those that are there already."""
-    return list(dict.fromkeys(f"{word[:end]} {word[end]}" for word in words for end in range(1, len(word))))

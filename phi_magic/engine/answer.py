@@ -150,14 +150,10 @@ def read_prompt(
     if (size := sum(len(message.content) for message in request.messages[-1:])) > _WORDY * ceiling:
         # Tokenizing would take its time limit: no vocabulary has tokens of so many characters on average.
         raise PromptTooLong(f"{what} has {size:,} characters, the context {ceiling} tokens: shorten it", size, ceiling)
-
-    def tokens(messages: Sequence[ChatMessage]) -> list[int]:
-        return _tokens(engine, model, messages, raw=request.raw)
-
     if request.raw:
-        prompt, left_out = tokens(request.messages), 0
+        prompt, left_out = _tokens(engine, model, request.messages, raw=True), 0
     else:
-        prompt, left_out = fit(request.messages, tokens, answer=request.max_tokens, ceiling=ceiling)
+        prompt, left_out = _fitted(engine, model, request, request.messages)
     if len(prompt) >= ceiling:
         advice = "shorten the prompt" + (", or raise n_ctx" if ceiling < model.n_ctx_train else "")
         raise PromptTooLong(f"{what} has {len(prompt)} tokens, the context {ceiling}: {advice}", len(prompt), ceiling)
@@ -172,6 +168,20 @@ def record(model: Model, plan: Plan, room: int) -> dict[str, Any]:
     """
     factors = model.rope_factors(room)
     return plan.to_dict() | ({"rope": factors} if factors else {})
+
+
+def _fitted(
+    engine: Engine, model: Model, request: GenerationRequest, messages: Sequence[ChatMessage]
+) -> tuple[list[int], int]:
+    """Return the tokens of a conversation cut to fit the context, and how many of its oldest turns were left out."""
+    with engine.bound("fitting the conversation to the context"):
+        return fit(
+            messages,
+            lambda some: _tokens(engine, model, some, raw=False),
+            lambda text: len(model.tokens_within(text)),
+            answer=request.max_tokens,
+            ceiling=min(request.n_ctx, model.n_ctx_train),
+        )
 
 
 def _tokens(engine: Engine, model: Model, messages: Sequence[ChatMessage], *, raw: bool) -> list[int]:
@@ -193,7 +203,7 @@ def _tokens(engine: Engine, model: Model, messages: Sequence[ChatMessage], *, ra
 def _history(engine: Engine, model: Model, request: GenerationRequest, text: str) -> list[int]:
     """What the next question of the conversation will begin with; it itself is not known, so a letter stands for it."""
     following = (ChatMessage("assistant", text), ChatMessage("user", "?"))
-    return _tokens(engine, model, [*request.messages, *following], raw=False)
+    return _fitted(engine, model, request, [*request.messages, *following])[0]
 
 
 def _reading(on_status: OnStatus) -> Callable[[int, int], None]:

@@ -14,6 +14,7 @@ from gguf import GGMLQuantizationType, GGUFWriter, TokenType
 from gguf.quants import quantize
 
 WIDTH, FEED_FORWARD, HEADS, KEY_HEADS, HEAD, EXPERTS = 128, 256, 4, 2, 32, 4
+INNER, STATE = 2 * WIDTH, 16  # of mamba
 CONTEXT = 4096
 #: Tokens of context up to which the short RoPE factors of :func:`write` with ``border`` apply.
 BORDER = 512
@@ -115,6 +116,24 @@ ARCHITECTURES = {
     ),
 }
 
+#: Refused: a recurrent model keeps a state instead of keys and values.
+MAMBA = Architecture(
+    "mamba",
+    {
+        "attn_norm.weight": (WIDTH,),
+        "ssm_in.weight": (2 * INNER, WIDTH),
+        "ssm_conv1d.weight": (INNER, 4),
+        "ssm_conv1d.bias": (INNER,),
+        "ssm_x.weight": (8 + 2 * STATE, INNER),
+        "ssm_dt.weight": (INNER, 8),
+        "ssm_dt.bias": (INNER,),
+        "ssm_a": (INNER, STATE),
+        "ssm_d": (INNER,),
+        "ssm_out.weight": (WIDTH, INNER),
+    },
+    said={"ssm.conv_kernel": 4, "ssm.inner_size": INNER, "ssm.state_size": STATE, "ssm.time_step_rank": 8},
+)
+
 
 def write(path, architecture, *, border=0):
     """Write a stand-in; with a border it has two sets of RoPE factors, the long ones for contexts beyond the border."""
@@ -125,7 +144,7 @@ def write(path, architecture, *, border=0):
 
     def add(name, shape):
         shape = tuple(size or len(tokens) for size in shape)
-        if len(shape) > 1 and name.endswith(".weight") and "gate_inp" not in name:
+        if len(shape) > 1 and shape[-1] % 32 == 0 and name.endswith(".weight"):
             weights = random.standard_normal(shape, dtype=np.float32) / np.sqrt(shape[-1])
             weights = weights * _SPREAD if name in {"output.weight", "token_embd.weight"} else weights
             kind = GGMLQuantizationType.Q8_0

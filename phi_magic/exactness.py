@@ -50,7 +50,7 @@ def probe(model: Model, plan: Plan) -> Iterator[tuple[str, bool]]:
         agree(*(lambda size=size: _singly(model, plan, prompt, answer, slices=size) for size in _SLICES)),
     )
     yield "any number of threads", agree(lambda: _singly(model, other, prompt, answer))
-    yield "a memory that is copied and put back", agree(lambda: _put_back(model, plan, prompt, answer))
+    yield "a KV cache that is saved and restored", agree(lambda: _restored(model, plan, prompt, answer))
     if plan.decodes_alike(len(answer)):
         yield "tokens decoded together, as guesses are", agree(lambda: _guessed(model, plan, prompt, answer))
     yield "any size of the context", agree(lambda: _singly(model, plan, prompt, answer, room=_larger(model)))
@@ -114,8 +114,8 @@ def _after(context: Context, answer: list[int]) -> list[Logits]:
     return found
 
 
-def _put_back(model: Model, plan: Plan, prompt: list[int], answer: list[int]) -> list[Logits]:
-    """The same after half of the prompt was put aside for another text, and after the context has grown."""
+def _restored(model: Model, plan: Plan, prompt: list[int], answer: list[int]) -> list[Logits]:
+    """The same after half of the prompt was saved because of another text, and after the context has grown."""
     stop, half = Stop(), prompt[: len(prompt) // 2]
     with closing(Context(model, plan)) as context:
         for text in (half, prompt[::-1][: len(half)], half):

@@ -1,4 +1,4 @@
-"""What a model has read: the memory of one sequence, and the logits after it."""
+"""A context of llama.cpp with one sequence: its KV cache, and the logits after it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..interrupt import Interrupted, Stop
 from .llama import C, complaint, forget_complaints, freed_on_error
 from .memory_estimate import CELLS
 from .model import Model
-from .saved_states import WORTH, Memory, Shelf, common
+from .saved_states import WORTH, SavedState, SavedStates, common
 
 #: A pass over fewer tokens goes through other kernels, whose sums round differently: on a CPU, without repacked
 #: weights, every slicing of a prompt gives the same bits as long as each slice has at least this many tokens.
@@ -24,11 +24,11 @@ SLICE_MAX = 512
 
 
 class Context:
-    """The memory of one sequence on a model, grown as it is needed; freed with :meth:`close`.
+    """The KV cache of one sequence, which grows as it is needed; freed with :meth:`close`.
 
     The promise is that the logits after a prompt depend on the prompt alone. So a prompt is always evaluated in slices
     of one class of kernels, whatever of it was there already, and tokens that were decoded singly (an answer's) are
-    never taken for a prompt's: only the first ``reusable`` tokens of the memory are.
+    never taken for a prompt's: only the first ``reusable`` tokens of the KV cache are.
 
     A model with two sets of RoPE factors has two kinds of keys, and llama.cpp chooses by the size of the context. Here a
     request's own room chooses: where the context has the other kind, it is made again, and none of its keys are kept.
@@ -45,7 +45,7 @@ class Context:
         self.tokens: list[int] = []
         self.reusable = 0
         self._faithful = 0  # tokens up to where one was guessed in too wide a pass for the bits of single decoding
-        self._shelf = Shelf()
+        self._saved = SavedStates()
 
     def fits(self, room: int) -> bool:
         """Whether a request that needs ``room`` tokens can use the context as it is."""
@@ -56,13 +56,13 @@ class Context:
         return self._model.rope_factors(self.size)
 
     def close(self) -> None:
-        """Free the memory and all that was put aside; both are made again when they are needed."""
-        self._shelf.clear()
+        """Free the KV cache and all saved states; both are made again when they are needed."""
+        self._saved.clear()
         self._free()
 
-    def clear_shelf(self) -> None:
-        """Let go of what was put aside."""
-        self._shelf.clear()
+    def drop_saved_states(self) -> None:
+        """Free the saved KV states."""
+        self._saved.clear()
 
     def prefill(
         self,
@@ -73,11 +73,11 @@ class Context:
         exact: bool = True,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> int:
-        """Make the memory hold exactly ``prompt``, evaluating only what is not there yet.
+        """Make the KV cache hold exactly ``prompt``, evaluating only what is not there yet.
 
         Args:
             prompt: token ids, at least one.
-            room: how many tokens the memory must have room for, the prompt's included.
+            room: how many tokens the KV cache must have room for, the prompt's included.
             stop: ends the pass from inside with :class:`Interrupted`; what was evaluated before stays usable.
             exact: false to take tokens that were decoded for a prompt's, and to evaluate slices of any length; the
                 logits may then differ in their last digits from those of a fresh context.
@@ -87,7 +87,7 @@ class Context:
             how many of the prompt's tokens were already there.
         """
         self._reserve(room)
-        self._fetch(prompt)
+        self._swap(prompt)
         cached = self._shared(prompt) if exact else min(common(self.tokens, prompt), len(prompt) - 1)
         self._cut(cached)
         done = cached
@@ -109,7 +109,7 @@ class Context:
         exact: bool = True,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> int:
-        """Make the memory hold a prompt and tokens decoded after it, as decoding them one by one would.
+        """Make the KV cache hold a prompt and tokens decoded after it, as decoding them one by one would.
 
         What is there of both is kept: going back or on by a few tokens costs a few tokens. Without ``generated`` it is
         :meth:`prefill`, which the arguments are of too.
@@ -176,14 +176,14 @@ class Context:
                 self._faithful += len(tokens)
             self.tokens += tokens
             return
-        # Whole parts of a broken pass may have reached the memory: take them out again.
+        # Whole parts of a broken pass may have reached the KV cache: remove them.
         C.llama_memory_seq_rm(C.llama_get_memory(self._pointer), 0, len(self.tokens), -1)
         if status == 2:
             raise Interrupted
         raise RuntimeError(f"llama.cpp could not evaluate {len(tokens)} tokens (status {status}): {complaint()}")
 
     def _reserve(self, room: int) -> None:
-        """Make the memory at least ``room`` tokens large, keeping what is in it, bit by bit, if the RoPE factors stay."""
+        """Make the KV cache at least ``room`` tokens large; what it holds is kept if the RoPE factors stay the same."""
         if self.fits(room):
             return
         size = -(-room // CELLS) * CELLS
@@ -195,9 +195,9 @@ class Context:
         kept = self._copy()
         if kept and kept.factors != self._model.rope_factors(room):
             if len(kept.tokens) >= WORTH:
-                self._shelf.put(kept)
+                self._saved.put(kept)
             kept = None
-        self._free()  # the old memory goes before the new one comes; a copy is of what is in it, and made where it fits
+        self._free()  # before the new context is made, so that both never exist at the same time
         self._pointer = C.llama_init_from_model(self._model.pointer, params)
         if not self._pointer:
             raise PhiError(
@@ -206,7 +206,7 @@ class Context:
             )
         self.size = C.llama_n_ctx(self._pointer)
         if kept:
-            self._put_back(kept)
+            self._restore(kept)
 
     def _free(self) -> None:
         pointer, self._pointer = self._pointer, None  # forgotten first: whatever happens, it is not used again
@@ -214,30 +214,30 @@ class Context:
         if pointer:
             C.llama_free(pointer)
 
-    def _fetch(self, prompt: Sequence[int]) -> None:
-        """Put aside what the prompt would push out, and take down what it begins like, where either is worth it."""
+    def _swap(self, prompt: Sequence[int]) -> None:
+        """Save what the prompt would remove, and restore the saved state that it begins with, where either is worth it."""
         shared = min(common(self.tokens, prompt), self.reusable)
-        better = self._shelf.best(prompt, shared, self._factors)
-        if self.reusable - shared >= WORTH and (aside := self._copy()):
-            self._shelf.put(aside)
+        better = self._saved.best(prompt, shared, self._factors)
+        if self.reusable - shared >= WORTH and (state := self._copy()):
+            self._saved.put(state)
         if better and len(better.tokens) <= self.size:
-            self._put_back(better)
+            self._restore(better)
 
-    def _copy(self) -> Memory | None:
-        """The reusable part of the memory; what was decoded after it is let go.
+    def _copy(self) -> SavedState | None:
+        """Copy the reusable part of the KV cache; what was decoded after it is removed.
 
-        None of a model whose attention slides over the text: llama.cpp leaves out what the window has left behind.
+        Returns None for a model with sliding-window attention: llama.cpp does not save what the window has left behind.
         """
         if not self.reusable or C.llama_model_n_swa(self._model.pointer):
             return None
         self._cut(self.reusable)
-        return Memory.of(self._pointer, self.tokens, self._factors)
+        return SavedState.of(self._pointer, self.tokens, self._factors)
 
-    def _put_back(self, memory: Memory) -> None:
+    def _restore(self, state: SavedState) -> None:
         self.tokens, self.reusable, self._faithful = [], 0, 0
-        with freed_on_error(self):  # else it would hold what our books know nothing of
-            there = memory.put_back(self._pointer)
-        self.tokens = list(memory.tokens) if there else []
+        with freed_on_error(self):  # else the KV cache would hold tokens that self.tokens does not list
+            there = state.restore(self._pointer)
+        self.tokens = list(state.tokens) if there else []
         self.reusable = self._faithful = len(self.tokens)
 
 

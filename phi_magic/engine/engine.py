@@ -198,7 +198,7 @@ class Engine:
             try:
                 _check(need, held, header)
             except PhiError:  # saved KV states of other questions give way to this one
-                context.clear_shelf()
+                context.drop_saved_states()
                 _check(need, held, header)
 
     def batch(self, count: int, room: int) -> Batch:

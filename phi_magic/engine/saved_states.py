@@ -1,4 +1,4 @@
-"""Memories put aside: what an unrelated question would push out of the context."""
+"""Saved KV states: copies of what an unrelated question would remove from the KV cache."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any
 from ..machine import available
 from .llama import C
 
-#: Fewer tokens are sooner read again than put aside and fetched.
+#: Evaluating fewer tokens again takes less time than saving and restoring them.
 WORTH = 64
 _MOST = 8
-_SHARE = 0.25  # of the memory that this process may still use
+_SHARE = 0.25  # of the RAM that this process may still use
 
 
 @dataclass(frozen=True)
-class Memory:
-    """A copy of a sequence's memory, bit by bit, the tokens it is of, and the RoPE factors that their keys have."""
+class SavedState:
+    """A copy of a sequence's KV cache, the tokens that it holds, and the RoPE factors that their keys have."""
 
     tokens: tuple[int, ...]
     factors: str | None
     data: ctypes.Array[ctypes.c_uint8]
 
     @classmethod
-    def of(cls, pointer: Any, tokens: Sequence[int], factors: str | None) -> Memory | None:
-        """Copy what a context holds, which must be just ``tokens``; None where llama.cpp cannot, or memory is short."""
+    def of(cls, pointer: Any, tokens: Sequence[int], factors: str | None) -> SavedState | None:
+        """Copy the KV cache of a context, which must hold just ``tokens``; None where llama.cpp cannot, or RAM is short."""
         size = C.llama_state_seq_get_size(pointer, 0)
         if size > _SHARE * available().bytes:
             return None
@@ -37,38 +37,36 @@ class Memory:
         copied = C.llama_state_seq_get_data(pointer, data, size, 0)
         return cls(tuple(tokens), factors, data) if copied == size else None
 
-    def put_back(self, pointer: Any) -> bool:
-        """Make a context hold it, and nothing else."""
+    def restore(self, pointer: Any) -> bool:
+        """Replace the KV cache of a context by this state; returns whether llama.cpp could."""
         C.llama_memory_clear(C.llama_get_memory(pointer), False)
         return bool(C.llama_state_seq_set_data(pointer, self.data, len(self.data), 0))
 
 
-class Shelf:
-    """The newest memories that were put aside, as many as a part of the free memory holds."""
+class SavedStates:
+    """The newest saved KV states, as many as a part of the free RAM holds."""
 
     def __init__(self) -> None:
-        self._memories: list[Memory] = []  # the newest last
+        self._states: list[SavedState] = []  # the newest last
 
-    def put(self, memory: Memory) -> None:
-        """Keep it, in place of those that it begins like, and of the oldest ones where there is no room."""
-        self._memories = [
-            one
-            for one in self._memories
-            if one.factors != memory.factors or memory.tokens[: len(one.tokens)] != one.tokens
+    def put(self, state: SavedState) -> None:
+        """Keep a state, instead of those whose tokens it begins with, and of the oldest ones where there is no room."""
+        self._states = [
+            one for one in self._states if one.factors != state.factors or state.tokens[: len(one.tokens)] != one.tokens
         ]
-        self._memories = [*self._memories, memory][-_MOST:]
-        room = _SHARE * (available().bytes + sum(len(one.data) for one in self._memories))
-        while self._memories and sum(len(one.data) for one in self._memories) > room:
-            self._memories.pop(0)
+        self._states = [*self._states, state][-_MOST:]
+        room = _SHARE * (available().bytes + sum(len(one.data) for one in self._states))
+        while self._states and sum(len(one.data) for one in self._states) > room:
+            self._states.pop(0)
 
-    def best(self, prompt: Sequence[int], more_than: int, factors: str | None) -> Memory | None:
-        """The memory with these factors that shares the longest beginning with a prompt, where it is worth fetching."""
-        usable = [(common(one.tokens, prompt), one) for one in self._memories if one.factors == factors]
+    def best(self, prompt: Sequence[int], more_than: int, factors: str | None) -> SavedState | None:
+        """Return the state with these factors that shares the longest prefix with a prompt, if restoring it is worth it."""
+        usable = [(common(one.tokens, prompt), one) for one in self._states if one.factors == factors]
         shared, best = max(usable, default=(0, None), key=_first)
         return best if shared >= more_than + WORTH else None
 
     def clear(self) -> None:
-        self._memories.clear()
+        self._states.clear()
 
 
 def common(ours: Sequence[int], theirs: Sequence[int]) -> int:

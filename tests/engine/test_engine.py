@@ -73,15 +73,15 @@ def test_the_first_question_counts_in_full(phi, engine, monkeypatch):
 def test_saved_states_give_way_to_a_question(phi, engine, monkeypatch):
     for word in ("ice", "sea", "snow"):
         phi(f"{word} " * 100, max_tokens=1)
-    saved = engine.context._shelf
-    assert saved._memories
+    saved = engine.context._saved
+    assert saved._states
     now, need = (engines._need(engine.header, engine.context.plan, size) for size in (engine.context.size, 1792))
     room = need.total - (now.total - now.weights)
     monkeypatch.setattr(
-        engines, "available", lambda: Budget(room - sum(len(one.data) for one in saved._memories), "free memory")
+        engines, "available", lambda: Budget(room - sum(len(one.data) for one in saved._states), "free memory")
     )
     assert phi("x", max_tokens=1700, stop=["a", "e", "i", "o", "u"]).tokens
-    assert len(saved._memories) <= 1  # the last question's own
+    assert len(saved._states) <= 1  # the last question's own
 
 
 def test_where_memory_is_short_nothing_is_copied_and_answers_are_the_same(phi, engine, monkeypatch):
@@ -90,7 +90,7 @@ def test_where_memory_is_short_nothing_is_copied_and_answers_are_the_same(phi, e
     phi.unload()
     monkeypatch.setattr(saved_states, "available", lambda: Budget(0, "free memory"))
     assert [phi(question, max_tokens=8).text for question in questions] == usual
-    assert not engine.context._shelf._memories
+    assert not engine.context._saved._states
 
 
 def test_a_model_that_does_not_fit_is_refused_before_it_loads(phi, engine, monkeypatch):

@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 from phi_magic import Phi, PhiError
 from phi_magic.engine import batch, context, grammar, llama, model, sampler
-from phi_magic.engine import saved_states as shelf
+from phi_magic.engine import saved_states
 from phi_magic.engine.engine import Engine
 from phi_magic.interrupt import Stop
 Phi.backend = engine = Engine()  # in this process, where its calls can be counted
@@ -44,7 +44,7 @@ class Throwing:
             return made
         return call
 throwing = Throwing(llama.C)
-for module in (batch, context, grammar, model, sampler, shelf):
+for module in (batch, context, grammar, model, sampler, saved_states):
     if hasattr(module, "C"):
         module.C = throwing
 ICE, ENTRY = "Write a haiku about ice hockey", {"type": "object", "properties": {"a": {"type": "boolean"}},

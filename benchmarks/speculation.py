@@ -137,10 +137,10 @@ def gain(prompt: Sequence[int], answer: Sequence[int], costs: Mapping[int, float
     """The time of an answer's passes one token at a time, over that with guesses; ``learnt`` of other answers' passes."""
     retold: Any = _Retold(prompt, answer, costs)
     lookup = lookahead.Lookup(prompt)
-    pace = lookahead.Pace([width for width in costs if width], learnt)
+    length = lookahead.DraftLength([width for width in costs if width], learnt)
     with mock.patch.object(lookahead, "time", SimpleNamespace(perf_counter=lambda: retold.seconds)):
         while not retold.finished:
-            for _ in lookahead.advance(retold, retold, lookup, pace, room=1 << 20, stop=Stop()):
+            for _ in lookahead.advance(retold, retold, lookup, length, room=1 << 20, stop=Stop()):
                 pass
     return (len(answer) - 1) * costs[0] / retold.seconds
 

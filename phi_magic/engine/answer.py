@@ -16,7 +16,7 @@ from ..prompt.history import fit
 from ..prompt.rendering import Rendered, render
 from .context import Context
 from .model import Model
-from .speculative import Lookup, Pace, advance, widths
+from .speculative import DraftLength, Lookup, advance, widths
 from .writer import Writer
 
 if TYPE_CHECKING:
@@ -100,11 +100,11 @@ def _decode(
                 yield drawn
         return
     lookup = Lookup([*prompt, *(token.id for token in request.known[:limit])])
-    pace = Pace(speculative, engine.pass_seconds)
+    length = DraftLength(speculative, engine.pass_seconds)
     while not writer.finish_reason:
         stop.check()
         room = len(prompt) + limit - len(context.tokens)
-        yield from advance(context, writer, lookup, pace, room=room, stop=stop)
+        yield from advance(context, writer, lookup, length, room=room, stop=stop)
 
 
 def look(

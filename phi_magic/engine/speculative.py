@@ -1,8 +1,8 @@
-"""Guessing ahead: text that repeats what stands before is decoded several tokens at a time.
+"""Speculative decoding by prompt lookup: text that repeats earlier text is decoded several tokens at a time.
 
-A guess is looked up in the tokens so far (prompt lookup: Saxena 2023), evaluated in the same pass as the token before it,
-and then drawn for like any other token: the draw decides, and where it differs from the guess, the rest of the pass is
-forgotten. So the distribution is that of plain decoding, and so are the draws; only the pass is wider.
+Draft tokens are looked up in the tokens so far (Saxena 2023) and evaluated in the same pass as the token before them.
+Then each token is drawn as always. At the first draw that differs from the draft, the rest of the pass is removed. So
+the draws and their distribution are those of plain decoding; only the pass is wider.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Lookup:
         return [] if at is None else self._tokens[at : at + most]
 
 
-class Pace:
-    """How many tokens to guess: from how often guesses were right, and what passes cost on this machine.
+class DraftLength:
+    """Chooses how many draft tokens to evaluate, by how often they were right and what passes cost on this machine.
 
     Guesses are judged by the tokens that are drawn whether they were evaluated or not, so that a text that begins to
     repeat itself is noticed, and one that does not pays nothing.
@@ -88,7 +88,9 @@ class Pace:
         return best if best and gain(best) >= _GAIN else 0
 
 
-def advance(context: Context, writer: Writer, lookup: Lookup, pace: Pace, *, room: int, stop: Stop) -> Iterator[Step]:
+def advance(
+    context: Context, writer: Writer, lookup: Lookup, length: DraftLength, *, room: int, stop: Stop
+) -> Iterator[Step]:
     """Evaluate the writer's token, and with it what is likely to follow; yield every token drawn.
 
     Args:
@@ -98,13 +100,13 @@ def advance(context: Context, writer: Writer, lookup: Lookup, pace: Pace, *, roo
         Interrupted: ``stop`` was set.
     """
     lookup.add(writer.token)
-    width = pace.width()
+    width = length.width()
     guesses = lookup.guess(min(max(width, 1), room - 1))
     evaluated = guesses if width else []
     before = len(context.tokens)
     started = time.perf_counter()
     context.extend([writer.token, *evaluated], stop=stop)
-    pace.took(width if evaluated else 0, time.perf_counter() - started)
+    length.took(width if evaluated else 0, time.perf_counter() - started)
     kept = 0
     try:
         for row in range(len(evaluated) + 1):
@@ -112,7 +114,7 @@ def advance(context: Context, writer: Writer, lookup: Lookup, pace: Pace, *, roo
             if drawn is None:
                 break
             if row < len(guesses):
-                pace.judge(right=writer.token == guesses[row])
+                length.judge(right=writer.token == guesses[row])
             yield drawn
             if writer.finish_reason or row == len(evaluated) or writer.token != evaluated[row]:
                 break

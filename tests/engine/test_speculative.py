@@ -5,7 +5,7 @@ import pytest
 from phi_magic import Phi
 from phi_magic.engine import answer
 from phi_magic.engine.engine import Engine
-from phi_magic.engine.speculative import EXACT_WIDTHS, WIDTHS, Lookup, Pace, widths
+from phi_magic.engine.speculative import EXACT_WIDTHS, WIDTHS, DraftLength, Lookup, widths
 from phi_magic.generation.plan import Plan
 
 FLASH = Plan(n_threads=1, flash_attention=True, key_type="q8_0", value_type="q8_0")
@@ -24,31 +24,31 @@ class TestLookup:
         assert Lookup(tokens).guess(5) == []
 
 
-class TestPace:
+class TestDraftLength:
     def test_does_not_guess_before_it_knows_what_a_pass_costs(self):
-        assert Pace(WIDTHS).width() == 0
+        assert DraftLength(WIDTHS).width() == 0
 
     def test_guesses_more_the_more_often_it_was_right(self):
-        pace = Pace(WIDTHS)
-        pace.took(0, 0.1)
+        length = DraftLength(WIDTHS)
+        length.took(0, 0.1)
         for _ in range(40):
-            pace.judge(right=True)
-        assert pace.width() == max(WIDTHS)
+            length.judge(right=True)
+        assert length.width() == max(WIDTHS)
 
     def test_a_pass_that_costs_more_than_it_brings_is_not_made_again(self):
-        pace = Pace([3])
-        pace.took(0, 0.1)
+        length = DraftLength([3])
+        length.took(0, 0.1)
         for _ in range(40):
-            pace.judge(right=True)
-        pace.took(3, 0.4)
-        assert pace.width() == 0
+            length.judge(right=True)
+        length.took(3, 0.4)
+        assert length.width() == 0
 
     def test_wrong_guesses_end_it(self):
-        pace = Pace(WIDTHS)
-        pace.took(0, 0.1)
+        length = DraftLength(WIDTHS)
+        length.took(0, 0.1)
         for _ in range(40):
-            pace.judge(right=False)
-        assert pace.width() == 0
+            length.judge(right=False)
+        assert length.width() == 0
 
 
 def test_only_what_keeps_the_promise_is_guessed_under_exactness():
@@ -68,7 +68,7 @@ def engine(monkeypatch):
 @pytest.fixture
 def always(engine, monkeypatch):
     """Guess always as far as may be, so that every guess, right and wrong, is put to the test."""
-    monkeypatch.setattr(Pace, "width", lambda self: max(self._widths, default=0))
+    monkeypatch.setattr(DraftLength, "width", lambda self: max(self._widths, default=0))
 
 
 def repeating(phi, plan, **options):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from . import views  # noqa: F401 (it registers itself)
+
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypedDict
 
@@ -131,7 +131,7 @@ class Reply:
 
         What else could have stood in a token's place is there where it was asked for: ``top_logprobs=5``.
         """
-        _upstairs("widgets.tokens").show(self)
+        VIEWS["tokens"](self)
 
     def explore(self) -> None:
         """Open the explorer where this answer was written; needs a notebook.
@@ -139,7 +139,7 @@ class Reply:
         Raises:
             PhiError: there is none.
         """
-        _upstairs("widgets.explorer").show(self)
+        VIEWS["explorer"](self)
 
     def __str__(self) -> str:
         return self.text
@@ -162,8 +162,5 @@ class Reply:
         return bundle(self.text), {"phi_magic": self.record()}
 
 
-def _upstairs(module: str) -> Any:
-    """What shows a reply stands above it, and is known here by name alone: imports point downward."""
-    from importlib import import_module
-
-    return import_module(f".{module}", __package__)
+#: What shows a reply in a notebook, by name; :mod:`phi_magic.views` registers it.
+VIEWS: dict[str, Callable[[Reply], None]] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import PhiError, PromptTooLong
 from ..generation.backend import Event, OnStatus, Started, Step, ignore_status
@@ -16,17 +16,15 @@ from ..prompt.history import fit
 from ..prompt.rendering import Rendered, render
 from .context import Context
 from .model import Model
+from .runtime import Runtime
 from .speculative import DraftLength, Lookup, advance, widths
 from .writer import Writer
-
-if TYPE_CHECKING:
-    from .engine import Engine
 
 _WORDY = 200  # characters for each token of the context
 
 
 def write(
-    engine: Engine, request: GenerationRequest, stop: Stop, *, on_status: OnStatus = ignore_status
+    runtime: Runtime, request: GenerationRequest, stop: Stop, *, on_status: OnStatus = ignore_status
 ) -> Iterator[Event]:
     """Answer one request; see :meth:`phi_magic.generation.backend.Backend.generate`.
 
@@ -34,13 +32,13 @@ def write(
         PhiError: the model cannot be had, or the prompt is longer than the context.
         Interrupted: ``stop`` was set before the first token.
     """
-    clock, began = engine.clock, engine.clock()
-    engine.load(request.model, stop, on_status=on_status)
+    clock, began = runtime.clock, runtime.clock()
+    runtime.load(request.model, stop, on_status=on_status)
     loaded = clock()
-    model, context = engine.loaded
-    prompt, limit, left_out = read_prompt(engine, model, request)
+    model, context = runtime.loaded
+    prompt, limit, left_out = read_prompt(runtime, model, request)
     room = len(prompt) + limit
-    engine.check_room(room)
+    runtime.check_room(room)
     known = request.known[:limit]
     cached = context.follow(
         prompt,
@@ -69,7 +67,7 @@ def write(
             if not writer.finish_reason and (drawn := writer.step(context.logits)):
                 text.append(drawn.text)
                 yield drawn
-            for drawn in _decode(engine, context, writer, request, prompt, limit, stop):
+            for drawn in _decode(runtime, context, writer, request, prompt, limit, stop):
                 text.append(drawn.text)
                 yield drawn
         except Interrupted:
@@ -77,12 +75,12 @@ def write(
         end = writer.finish()
     if request.continues and request.exact and end.reason != "interrupted":
         # Without exactness the tokens that were decoded will do.
-        engine.read_ahead_later(_history(engine, model, request, "".join([*text, end.text])))
+        runtime.read_ahead_later(_history(runtime, model, request, "".join([*text, end.text])))
     yield end
 
 
 def _decode(
-    engine: Engine,
+    runtime: Runtime,
     context: Context,
     writer: Writer,
     request: GenerationRequest,
@@ -100,7 +98,7 @@ def _decode(
                 yield drawn
         return
     lookup = Lookup([*prompt, *(token.id for token in request.known[:limit])])
-    length = DraftLength(speculative, engine.pass_seconds)
+    length = DraftLength(speculative, runtime.pass_seconds)
     while not writer.finish_reason:
         stop.check()
         room = len(prompt) + limit - len(context.tokens)
@@ -108,7 +106,7 @@ def _decode(
 
 
 def look(
-    engine: Engine,
+    runtime: Runtime,
     request: GenerationRequest,
     stop: Stop,
     *,
@@ -121,12 +119,12 @@ def look(
         PhiError: the model cannot be had, or prompt and answer fill the context.
         Interrupted: ``stop`` was set.
     """
-    engine.load(request.model, stop, on_status=on_status)
-    model, context = engine.loaded
-    prompt, limit, _ = read_prompt(engine, model, request)
+    runtime.load(request.model, stop, on_status=on_status)
+    model, context = runtime.loaded
+    prompt, limit, _ = read_prompt(runtime, model, request)
     if len(request.begin) >= limit:
         raise PhiError(f"the answer has {len(request.begin)} tokens and may have {limit}: raise max_tokens or n_ctx")
-    engine.check_room(len(prompt) + limit)
+    runtime.check_room(len(prompt) + limit)
     context.follow(prompt, request.begin, room=len(prompt) + limit, stop=stop)
     return Position(
         request.begin,
@@ -137,7 +135,7 @@ def look(
 
 
 def read_prompt(
-    engine: Engine, model: Model, request: GenerationRequest, *, what: str = "the prompt"
+    runtime: Runtime, model: Model, request: GenerationRequest, *, what: str = "the prompt"
 ) -> tuple[list[int], int, int]:
     """Return the prompt's tokens, how many tokens the answer may have, and how many of the oldest turns were left out.
 
@@ -151,9 +149,9 @@ def read_prompt(
         # Tokenizing would take its time limit: no vocabulary has tokens of so many characters on average.
         raise PromptTooLong(f"{what} has {size:,} characters, the context {ceiling} tokens: shorten it", size, ceiling)
     if request.raw:
-        prompt, left_out = _tokens(engine, model, request.messages, raw=True), 0
+        prompt, left_out = _tokens(runtime, model, request.messages, raw=True), 0
     else:
-        prompt, left_out = _fitted(engine, model, request, request.messages)
+        prompt, left_out = _fitted(runtime, model, request, request.messages)
     if len(prompt) >= ceiling:
         advice = "shorten the prompt" + (", or raise n_ctx" if ceiling < model.n_ctx_train else "")
         raise PromptTooLong(f"{what} has {len(prompt)} tokens, the context {ceiling}: {advice}", len(prompt), ceiling)
@@ -171,24 +169,24 @@ def record(model: Model, plan: Plan, room: int) -> dict[str, Any]:
 
 
 def _fitted(
-    engine: Engine, model: Model, request: GenerationRequest, messages: Sequence[ChatMessage]
+    runtime: Runtime, model: Model, request: GenerationRequest, messages: Sequence[ChatMessage]
 ) -> tuple[list[int], int]:
     """Return the tokens of a conversation cut to fit the context, and how many of its oldest turns were left out."""
-    with engine.bound("fitting the conversation to the context"):
+    with runtime.bound("fitting the conversation to the context"):
         return fit(
             messages,
-            lambda some: _tokens(engine, model, some, raw=False),
+            lambda some: _tokens(runtime, model, some, raw=False),
             lambda text: len(model.tokens_within(text)),
             answer=request.max_tokens,
             ceiling=min(request.n_ctx, model.n_ctx_train),
         )
 
 
-def _tokens(engine: Engine, model: Model, messages: Sequence[ChatMessage], *, raw: bool) -> list[int]:
+def _tokens(runtime: Runtime, model: Model, messages: Sequence[ChatMessage], *, raw: bool) -> list[int]:
     if raw:
         rendered = Rendered("".join(message.content for message in messages))
     else:
-        with engine.bound("the model's chat template"):
+        with runtime.bound("the model's chat template"):
             rendered = render(
                 [message.to_dict() for message in messages],
                 template=model.chat_template,
@@ -196,14 +194,14 @@ def _tokens(engine: Engine, model: Model, messages: Sequence[ChatMessage], *, ra
                 bos="" if model.bos is None else model.control_text(model.bos),
                 eos="" if model.eos is None else model.control_text(model.eos),
             )
-    with engine.bound("cutting the prompt into tokens"):
+    with runtime.bound("cutting the prompt into tokens"):
         return model.tokenize(rendered.text, shield=rendered.shield)
 
 
-def _history(engine: Engine, model: Model, request: GenerationRequest, text: str) -> list[int]:
+def _history(runtime: Runtime, model: Model, request: GenerationRequest, text: str) -> list[int]:
     """What the next question of the conversation will begin with; it itself is not known, so a letter stands for it."""
     following = (ChatMessage("assistant", text), ChatMessage("user", "?"))
-    return _fitted(engine, model, request, [*request.messages, *following])[0]
+    return _fitted(runtime, model, request, [*request.messages, *following])[0]
 
 
 def _reading(on_status: OnStatus) -> Callable[[int, int], None]:

@@ -7,17 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from os.path import commonprefix
-from typing import TYPE_CHECKING
 
 from ..generation.backend import Event, OnStatus, Started, ignore_status
 from ..generation.request import GenerationRequest, ModelReference
 from ..interrupt import Interrupted, Stop
 from .answer import read_prompt, record
 from .batch import WIDE, Batch
+from .runtime import Runtime
 from .writer import Writer
-
-if TYPE_CHECKING:
-    from .engine import Engine
 
 
 @dataclass
@@ -39,7 +36,7 @@ class _Job:
 
 
 def write_all(
-    engine: Engine, requests: Sequence[GenerationRequest], stop: Stop, *, on_status: OnStatus = ignore_status
+    runtime: Runtime, requests: Sequence[GenerationRequest], stop: Stop, *, on_status: OnStatus = ignore_status
 ) -> Iterator[Event]:
     """Answer many requests; see :meth:`phi_magic.generation.backend.Backend.generate_many`.
 
@@ -55,31 +52,31 @@ def write_all(
     for index, request in enumerate(requests):
         groups.setdefault(request.model, []).append(_Job(index, request, [], 0, 0))
     for model, jobs in groups.items():
-        began = engine.clock()
-        engine.load(model, stop, on_status=on_status)
-        jobs[0].load = engine.clock() - began
-        loaded, _ = engine.loaded
+        began = runtime.clock()
+        runtime.load(model, stop, on_status=on_status)
+        jobs[0].load = runtime.clock() - began
+        loaded, _ = runtime.loaded
         for job in jobs:
             what = f"prompt {job.index}" if len(requests) > 1 else "the prompt"
-            job.prompt, job.limit, job.left_out = read_prompt(engine, loaded, job.request, what=what)
+            job.prompt, job.limit, job.left_out = read_prompt(runtime, loaded, job.request, what=what)
             stop.check()
     for model, jobs in groups.items():
-        engine.load(model, stop, on_status=on_status)
-        for alike in _by_factors(engine, jobs):
-            with closing(engine.batch(len(alike), max(job.room for job in alike))) as batch:
-                yield from _decode(engine, batch, alike, stop)
+        runtime.load(model, stop, on_status=on_status)
+        for alike in _by_factors(runtime, jobs):
+            with closing(runtime.batch(len(alike), max(job.room for job in alike))) as batch:
+                yield from _decode(runtime, batch, alike, stop)
 
 
-def _by_factors(engine: Engine, jobs: Sequence[_Job]) -> list[list[_Job]]:
+def _by_factors(runtime: Runtime, jobs: Sequence[_Job]) -> list[list[_Job]]:
     """Part the jobs by the RoPE factors that they need: llama.cpp has one set for all sequences of a batch."""
-    model, _ = engine.loaded
+    model, _ = runtime.loaded
     parts: dict[str | None, list[_Job]] = {}
     for job in jobs:
         parts.setdefault(model.rope_factors(job.room), []).append(job)
     return list(parts.values())
 
 
-def _decode(engine: Engine, batch: Batch, jobs: Sequence[_Job], stop: Stop) -> Iterator[Event]:
+def _decode(runtime: Runtime, batch: Batch, jobs: Sequence[_Job], stop: Stop) -> Iterator[Event]:
     """The loop: fill as many sequences as pay off, decode one token for each, draw, until all is written."""
     waiting = deque(jobs)
     running: dict[int, _Job] = {}  # by the sequence of the batch
@@ -87,17 +84,17 @@ def _decode(engine: Engine, batch: Batch, jobs: Sequence[_Job], stop: Stop) -> I
         if len(jobs) > 1:
             batch.share(_shared([job.prompt for job in jobs]), stop=stop)
         while waiting or running:
-            while waiting and len(running) < min(batch.lanes, engine.width.best):
+            while waiting and len(running) < min(batch.lanes, runtime.width.best):
                 sequence = next(number for number in range(batch.lanes) if number not in running)
                 running[sequence] = job = waiting.popleft()
-                yield from _begin(engine, batch, sequence, job, stop)
+                yield from _begin(runtime, batch, sequence, job, stop)
                 if job.writer and job.writer.finish_reason:
                     yield _end(running.pop(sequence), job.writer)
             if running:
                 writers = {sequence: job.writer for sequence, job in running.items() if job.writer}
-                started = engine.clock()
+                started = runtime.clock()
                 batch.decode({sequence: writer.token for sequence, writer in writers.items()}, stop=stop)
-                engine.width.took(len(writers), engine.clock() - started)
+                runtime.width.took(len(writers), runtime.clock() - started)
                 for sequence, writer in writers.items():
                     if drawn := writer.step(batch.logits(sequence)):
                         yield drawn
@@ -114,22 +111,22 @@ def _decode(engine: Engine, batch: Batch, jobs: Sequence[_Job], stop: Stop) -> I
                 job.writer.close()
 
 
-def _begin(engine: Engine, batch: Batch, sequence: int, job: _Job, stop: Stop) -> Iterator[Event]:
+def _begin(runtime: Runtime, batch: Batch, sequence: int, job: _Job, stop: Stop) -> Iterator[Event]:
     """Read a job's prompt, and draw its first token."""
-    began = engine.clock()
-    model, context = engine.loaded
+    began = runtime.clock()
+    model, context = runtime.loaded
     cached = batch.prefill(sequence, job.prompt, stop=stop)
     yield Started(
         job.index,
         prompt_tokens=len(job.prompt),
         cached_tokens=cached,
         load=job.load,
-        prompt=engine.clock() - began,
+        prompt=runtime.clock() - began,
         engine={**record(model, context.plan, job.room), "pass": "wide"},
         left_out=job.left_out,
         path=str(model.path),
     )
-    job.writer = Writer(model, job.request, limit=job.limit, index=job.index, clock=engine.clock)
+    job.writer = Writer(model, job.request, limit=job.limit, index=job.index, clock=runtime.clock)
     if drawn := job.writer.step(batch.logits(-1)):
         yield drawn
 

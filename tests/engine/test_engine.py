@@ -5,7 +5,7 @@ import os
 import pytest
 
 from phi_magic import Phi, PhiError
-from phi_magic.engine import engine as engines
+from phi_magic.engine import runtime
 from phi_magic.engine import model as models
 from phi_magic.engine import saved_states
 from phi_magic.engine.engine import Engine
@@ -62,11 +62,11 @@ def test_history_of_a_model_that_was_freed_is_not_read(phi, engine):
 
 def test_the_first_question_counts_in_full(phi, engine, monkeypatch):
     phi.load()
-    need = engines._need(engine.header, engine.context.plan, 1792)
-    monkeypatch.setattr(engines, "available", lambda: Budget(need.total - 1, "free memory"))
+    need = runtime._need(engine.header, engine.context.plan, 1792)
+    monkeypatch.setattr(runtime, "available", lambda: Budget(need.total - 1, "free memory"))
     with pytest.raises(PhiError, match="what would fit"):
         phi("x", max_tokens=1700)
-    monkeypatch.setattr(engines, "available", lambda: Budget(need.total, "free memory"))
+    monkeypatch.setattr(runtime, "available", lambda: Budget(need.total, "free memory"))
     assert phi("x", max_tokens=1700, stop=["a", "e", "i", "o", "u"]).tokens
 
 
@@ -75,10 +75,10 @@ def test_saved_states_give_way_to_a_question(phi, engine, monkeypatch):
         phi(f"{word} " * 100, max_tokens=1)
     saved = engine.context._saved
     assert saved._states
-    now, need = (engines._need(engine.header, engine.context.plan, size) for size in (engine.context.size, 1792))
+    now, need = (runtime._need(engine.header, engine.context.plan, size) for size in (engine.context.size, 1792))
     room = need.total - (now.total - now.weights)
     monkeypatch.setattr(
-        engines, "available", lambda: Budget(room - sum(len(one.data) for one in saved._states), "free memory")
+        runtime, "available", lambda: Budget(room - sum(len(one.data) for one in saved._states), "free memory")
     )
     assert phi("x", max_tokens=1700, stop=["a", "e", "i", "o", "u"]).tokens
     assert len(saved._states) <= 1  # the last question's own
@@ -94,7 +94,7 @@ def test_where_memory_is_short_nothing_is_copied_and_answers_are_the_same(phi, e
 
 
 def test_a_model_that_does_not_fit_is_refused_before_it_loads(phi, engine, monkeypatch):
-    monkeypatch.setattr(engines, "available", lambda: Budget(1_000_000, "free memory"))
+    monkeypatch.setattr(runtime, "available", lambda: Budget(1_000_000, "free memory"))
     with pytest.raises(PhiError, match=r"needs .* and there is 1 MB \(free memory\); what would fit"):
         phi("x")
     assert engine.model is None
@@ -102,7 +102,7 @@ def test_a_model_that_does_not_fit_is_refused_before_it_loads(phi, engine, monke
 
 def test_a_context_that_does_not_fit_is_refused_and_the_model_stays(phi, monkeypatch):
     short = phi("x", max_tokens=2).text
-    monkeypatch.setattr(engines, "available", lambda: Budget(6_000_000, "free memory"))
+    monkeypatch.setattr(runtime, "available", lambda: Budget(6_000_000, "free memory"))
     with pytest.raises(PhiError, match="what would fit"):
         phi("word " * 200, max_tokens=1500)
     assert phi("x", max_tokens=2).text == short

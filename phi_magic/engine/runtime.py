@@ -1,0 +1,232 @@
+"""What the engine holds: one model with one context, the header of its file, and what was measured with it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias
+
+from ..errors import PhiError
+from ..generation.backend import OnStatus, ignore_status
+from ..generation.plan import Plan
+from ..generation.request import ModelReference
+from ..gguf.checks import Header, read_header
+from ..interrupt import Interrupted, Stop
+from ..machine import available
+from ..models.files import resolve
+from ..paths import show_path
+from .batch import WIDE, Batch
+from .context import SLICE_MAX, Context
+from .memory_estimate import Need, estimate_memory, refusal
+from .model import Model
+from .plan import choose
+from .width import MOST, Width
+from .writer import Clock
+
+#: Around a piece of work that a model's file or a user's text could make endless: what it is, for the message.
+Bound: TypeAlias = Callable[[str], AbstractContextManager[None]]
+
+
+class Runtime:
+    """A loaded model and what belongs to it. At most one is loaded; another one replaces it.
+
+    Args:
+        bound: limits the time and memory of reading a file's head, of rendering a chat template and of tokenizing;
+            without it there are no limits.
+        clock: for the times of events.
+    """
+
+    def __init__(self, *, bound: Bound = lambda _: nullcontext(), clock: Clock = time.perf_counter) -> None:
+        self.bound = bound
+        self.clock = clock
+        self._key: tuple[object, ...] = ()
+        self._inspected: tuple[tuple[object, ...], Header | None] = ((), None)
+        self._ahead: list[int] = []
+        self.header: Header | None = None
+        self.model: Model | None = None
+        self.context: Context | None = None
+        self.width = Width()
+        self.pass_seconds: dict[int, float] = {}  # of the model's passes over a token and so many guesses
+
+    def load(self, model: ModelReference, stop: Stop, *, on_status: OnStatus = ignore_status) -> None:
+        """See :meth:`phi_magic.generation.backend.Backend.load`.
+
+        What is loaded already, to run by the same plan, is used again; anything else is freed first.
+
+        Raises:
+            PhiError: the model cannot be had, does not fit the memory, is refused by llama.cpp, or its file changes
+                meanwhile.
+            Interrupted: ``stop`` was set.
+        """
+        stop.check()
+        path = Path(model.path) if model.path else resolve(model.name, check=stop.check).path
+        header = self.inspect(path)
+        plan = self.plan(model, header)
+        stamp = self._inspected[0]
+        if (*stamp, plan) == self._key:
+            return
+        self.unload()
+        _check(_need(header, plan, 0), 0, header)
+        try:
+            self.model = Model(
+                path,
+                n_gpu_layers=plan.n_gpu_layers,
+                repack=plan.repack,
+                mmap=plan.mmap,
+                border=header.rope_border,
+                stop=stop,
+                on_progress=_loading(on_status, model.name, self.clock),
+            )
+            _check_same(path, stamp)
+            self.header, self.context, self._key = header, Context(self.model, plan), (*stamp, plan)
+            self.width, self.pass_seconds = Width(), {}
+        except BaseException:
+            self.unload()
+            raise
+
+    def unload(self, stop: Stop | None = None) -> None:
+        """See :meth:`phi_magic.generation.backend.Backend.unload`."""
+        with ExitStack() as stack:  # the last one first, and each whatever becomes of the others
+            for held in (self.model, self.context):
+                if held:
+                    stack.callback(held.close)
+            self.context = self.model = self.header = None
+            self._key, self._ahead = (), []
+
+    @property
+    def loaded(self) -> tuple[Model, Context]:
+        """The model and its context; there must be one."""
+        if not (self.model and self.context):
+            raise RuntimeError("no model is loaded")
+        return self.model, self.context
+
+    def read_ahead_later(self, prompt: Sequence[int]) -> None:
+        """Note a prompt that is likely to come, for :meth:`idle`."""
+        self._ahead = list(prompt)
+
+    def idle(self, stop: Stop) -> None:
+        """Do what is worth doing while there is no request: prefill the history of a conversation.
+
+        An answer's tokens were decoded one by one, and as history they must be evaluated again, as a prompt is: best
+        while the user reads it. ``stop`` ends it when a request comes.
+        """
+        prompt, self._ahead = self._ahead, []
+        if prompt and self.context and len(prompt) <= self.context.size:
+            with suppress(Interrupted, PhiError):  # a request came, or memory is short: it is evaluated when asked for
+                self.context.prefill(prompt, room=self.context.size, stop=stop)  # with the RoPE factors that it has
+
+    def plan(self, model: ModelReference, header: Header) -> Plan:
+        """Return the plan to run a model by: the recorded one where there is one, on as many threads as suit here."""
+        ours = choose(header, profile=model.profile, n_threads=model.n_threads, n_gpu_layers=model.n_gpu_layers)
+        return replace(model.plan, n_threads=model.plan.n_threads or ours.n_threads) if model.plan else ours
+
+    def inspect(self, path: Path) -> Header:
+        """Return what a GGUF says of itself, read once while the file stays the same.
+
+        Raises:
+            PhiError: the file is no sound GGUF.
+        """
+        stamp = _stamp(path)
+        known, header = self._inspected
+        if header is None or stamp != known:
+            with self.bound("reading the file's head"):
+                header = read_header(path)
+            self._inspected = stamp, header
+        return header
+
+    def check_room(self, room: int) -> None:
+        """Check whether the loaded model's context may grow to ``room`` tokens.
+
+        Raises:
+            PhiError: it does not fit the memory.
+        """
+        if self.context and self.header and room > self.context.size:
+            context, header = self.context, self.header
+            held = self._weights_held(header)
+            if context.size:
+                now = _need(header, context.plan, context.size)
+                held += now.total - now.weights
+            need = _need(header, context.plan, room)
+            try:
+                _check(need, held, header)
+            except PhiError:  # saved KV states of other questions give way to this one
+                context.drop_saved_states()
+                _check(need, held, header)
+
+    def batch(self, count: int, room: int) -> Batch:
+        """Return a batch for ``count`` answers of the loaded model, each with room for so many tokens.
+
+        It has as many sequences as there is memory for, ``MOST`` at most, and never fewer than a wide pass has. How many
+        pay off, :attr:`width` finds out.
+
+        Raises:
+            PhiError: not even those fit.
+        """
+        model, context = self.loaded
+        header = self.inspect(model.path)
+        held = self._weights_held(header)
+        sequences = min(MOST, max(WIDE, count))
+        while True:
+            try:
+                _check(_need(header, context.plan, room, sequences=sequences + 1), held, header)
+                return Batch(model, context.plan, lanes=sequences, room=room)
+            except PhiError:
+                if context.size:  # what was read of other questions gives way to these
+                    context.close()
+                elif sequences == WIDE:
+                    raise
+                else:
+                    sequences = max(WIDE, sequences // 2)
+
+    def _weights_held(self, header: Header) -> int:
+        """Bytes of weights that no longer count as free: those in mapped pages do, since the system could drop them."""
+        mapped = self.context is not None and self.context.plan.mmap
+        return 0 if mapped and not available().counts_files else header.weight_bytes
+
+
+def _stamp(path: Path) -> tuple[object, ...]:
+    """What tells that a file is another one than before."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        raise PhiError(f"{show_path(path)}: {(getattr(error, 'strerror', '') or str(error)).lower()}") from None
+    return path.resolve(), status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _check_same(path: Path, stamp: tuple[object, ...]) -> None:
+    if _stamp(path) != stamp:
+        raise PhiError(f"{path.name} was changed while it was loaded: ask again")
+
+
+def _need(header: Header, plan: Plan, n_ctx: int, sequences: int = 1) -> Need:
+    return estimate_memory(
+        header,
+        n_ctx=(n_ctx or SLICE_MAX) * sequences,
+        key_type=plan.key_type,
+        value_type=plan.value_type,
+        repacked=plan.repack,
+        flash_attention=plan.flash_attention,
+        sequences=sequences,
+    )
+
+
+def _check(need: Need, held: int, header: Header) -> None:
+    budget = available()
+    if need.total - held > budget.bytes:
+        raise PhiError(refusal(need, budget, header))
+
+
+def _loading(on_status: OnStatus, name: str, clock: Clock) -> Callable[[float], None]:
+    """Return what says how far loading is, once it has taken half a second, ten times a second at most."""
+    said = clock() + 0.4
+
+    def progress(fraction: float) -> None:
+        nonlocal said
+        if (now := clock()) >= said + 0.1:
+            said = now
+            on_status(f"loading {name}: {fraction:.0%}")
+
+    return progress

@@ -1,0 +1,20 @@
+"""What shows a reply in a notebook: imported with the package, it registers itself with ``Reply``."""
+
+from __future__ import annotations
+
+from .reply import VIEWS, Reply
+
+
+def _tokens(reply: Reply) -> None:
+    from .widgets.tokens import show
+
+    show(reply)
+
+
+def _explorer(reply: Reply) -> None:
+    from .widgets.explorer import show
+
+    show(reply)
+
+
+VIEWS.update(tokens=_tokens, explorer=_explorer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 
@@ -9,10 +10,15 @@ from phi_magic.generation.backend import Finished, Started, Step, ignore_status
 
 
 class FakeBackend:
-    """Answers each request with the next of the enqueued texts, word by word; an exception is raised in its place."""
+    """Answers each request with the next of the enqueued answers.
 
-    def __init__(self, *answers):
+    An answer is a text, which comes word by word, or a list of its pieces; an exception, in their place or among them,
+    is raised there.
+    """
+
+    def __init__(self, *answers, finish="stop"):
         self.answers = deque(answers)
+        self.finish = finish
         self.requests = []
 
     def enqueue(self, *answers):
@@ -21,11 +27,12 @@ class FakeBackend:
     def generate(self, request, stop, *, on_status=ignore_status):
         self.requests.append(request)
         answer = self.answers.popleft()
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             raise answer
         yield Started()
-        for word in answer.split(" ") if answer else []:
+        for piece in re.findall(r" ?[^ ]+| +$", answer) if isinstance(answer, str) else answer:
+            if isinstance(piece, BaseException):
+                raise piece
             stop.check()
-            text = word if word == answer.split(" ", 1)[0] else f" {word}"
-            yield Step(text=text, at=time.perf_counter())
-        yield Finished(reason="stop", at=time.perf_counter())
+            yield Step(text=piece, at=time.perf_counter())
+        yield Finished(reason=self.finish, at=time.perf_counter())

@@ -12,9 +12,10 @@ from IPython.core.error import UsageError
 from phi_magic import Phi
 from phi_magic.conversation import Conversation, forget, names
 from phi_magic.errors import PhiError
-from phi_magic.generation.stream import Stream
-from phi_magic.interrupt import Stop
+from phi_magic.generation.backend import ignore_status
+from phi_magic.generation.stream import Question, Stream
 from phi_magic.reply import Reply
+from tests.fake_backend import FakeBackend
 
 
 @pytest.fixture(autouse=True)
@@ -35,18 +36,8 @@ class Model:
         self.sent.append(messages)
         reply = Reply(messages[-1]["content"], "demo", {"system": system or "", **options}, 1)
         reply.messages = messages[:-1]
-        text = self.queue.pop(0) if self.queue else f"answer {len(self.sent)}"
-        return Stream(reply, written(reply, text if isinstance(text, list) else [text], finish), Stop())
-
-
-def written(reply, pieces, finish):
-    """The steps of an answer; an exception among its pieces is what happens there."""
-    for piece in pieces:
-        if isinstance(piece, BaseException):
-            raise piece
-        reply.text += piece
-        yield piece
-    reply.finish_reason = finish
+        answer = self.queue.pop(0) if self.queue else f"answer {len(self.sent)}"
+        return Stream(Question(None, reply), FakeBackend(answer, finish=finish), on_status=ignore_status)
 
 
 @pytest.fixture

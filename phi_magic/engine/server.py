@@ -44,16 +44,17 @@ _GROUP = 0.004  # seconds between two groups of messages
 _ORPHAN = 0.5  # seconds between looks whether the kernel is still there
 
 
-def main(descriptor: int) -> None:
-    """Serve calls that come by a socket until it closes; does not return.
+def main(calls: int, answers: int) -> None:
+    """Serve calls until the pipe that they come by closes; does not return.
 
     Args:
-        descriptor: of the socket, inherited.
+        calls: descriptor of the pipe to read calls from, inherited.
+        answers: descriptor of the pipe to write messages to, inherited.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the kernel says when to stop
     with suppress(OSError):  # not on Linux: of all processes this one is the first to be ended when memory is short
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    server = Server(Connection(descriptor))
+    server = Server(Connection(calls, writable=False), Connection(answers, readable=False))
     server.serve()
     os._exit(0)  # nothing is left to be put in order, and C++ destructors may take their time
 
@@ -61,8 +62,9 @@ def main(descriptor: int) -> None:
 class Server:
     """Listens on one thread, works on the main one, and sends on a third."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, calls: Connection, answers: Connection) -> None:
+        self._calls = calls
+        self._answers = answers
         self._lock = threading.Lock()
         self._waiting: dict[int, Call] = {}  # calls that are not begun, oldest first
         self._come = threading.Semaphore(0)  # one for each of them
@@ -101,10 +103,10 @@ class Server:
             return call
 
     def _listen(self) -> None:
-        """Take messages until the kernel's end of the connection closes; then end the process, whatever it does."""
+        """Take messages until the kernel's end of the pipe closes; then end the process, whatever it does."""
         with suppress(EOFError, OSError):
             while True:
-                message = decode_call(self._connection.recv_bytes())
+                message = decode_call(self._calls.recv_bytes())
                 with self._lock:
                     if not isinstance(message, Cancel):
                         self._waiting[message.id] = message
@@ -128,7 +130,7 @@ class Server:
                     group.append(self._outbox.get_nowait())
             with suppress(OSError):  # the kernel is gone: the listener ends the process
                 for message in _merged(group):
-                    self._connection.send_bytes(encode(message))
+                    self._answers.send_bytes(encode(message))
             for _ in group:
                 self._outbox.task_done()
             time.sleep(_GROUP)
@@ -194,7 +196,7 @@ def _merged(messages: list[Answer]) -> Iterator[Answer]:
 
 
 def _watch(parent: int) -> None:
-    """End the process when the kernel has gone, even where a child of the kernel still holds the connection."""
+    """End the process when the kernel has gone, even where a child of the kernel still holds the pipe."""
     while os.getppid() == parent:
         time.sleep(_ORPHAN)
     os._exit(0)

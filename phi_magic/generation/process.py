@@ -1,8 +1,8 @@
 """The process that runs the engine: started, listened to, and ended.
 
 It is started with ``subprocess`` and the same interpreter, so that a script needs no ``__main__`` guard. It is in a
-session of its own: an interrupt of the kernel's process group does not reach it. It ends when its end of the connection
-closes, which happens however the kernel ends.
+session of its own: an interrupt of the kernel's process group does not reach it. It ends when the pipe that its calls
+come by closes, which happens however the kernel ends.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ import itertools
 import os
 import selectors
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from multiprocessing.connection import Connection
+from contextlib import ExitStack, suppress
+from multiprocessing.connection import Pipe
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -58,19 +57,23 @@ class WorkerProcess:
         self._killed = False
         self.ended = False
         try:
-            ours, theirs = socket.socketpair()
-            with ours, theirs:
+            with ExitStack() as failing, ExitStack() as theirs:
+                (calls, self._outgoing), (self._incoming, answers) = Pipe(duplex=False), Pipe(duplex=False)
+                for end in (self._outgoing, self._incoming):
+                    failing.callback(end.close)
+                for end in (calls, answers):
+                    theirs.callback(end.close)
                 self._process = subprocess.Popen(
-                    [sys.executable, "-c", _bootstrap(theirs.fileno())],
+                    [sys.executable, "-c", _bootstrap(calls.fileno(), answers.fileno())],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
-                    pass_fds=[theirs.fileno()],
+                    pass_fds=[calls.fileno(), answers.fileno()],
                     start_new_session=True,
                     bufsize=0,
                     env=_environment(),
                 )
-                self._connection = Connection(ours.detach())
+                failing.pop_all()
         except OSError as error:
             raise PhiError(f"the model's process cannot be started: {error.strerror or error}") from error
         self._listener = threading.Thread(target=self._listen, name="phi_magic-worker", daemon=True)
@@ -161,8 +164,8 @@ class WorkerProcess:
             patience: seconds to wait before it is killed.
         """
         self._killed = True
-        with suppress(OSError), self._sending, socket.socket(fileno=os.dup(self._connection.fileno())) as ours:
-            ours.shutdown(socket.SHUT_RDWR)  # the listener reads the end; closing beneath it would not be safe
+        with self._sending:
+            self._outgoing.close()
         self._listener.join(patience)
         if not self.ended:
             self._process.kill()
@@ -171,7 +174,7 @@ class WorkerProcess:
     def _send(self, message: Call | Cancel) -> None:
         try:
             with self._sending:
-                self._connection.send_bytes(encode(message))
+                self._outgoing.send_bytes(encode(message))
         except OSError:  # it has ended: the listener says so to the call
             if self.ended:
                 self._calls[message.id].put(None)
@@ -179,21 +182,21 @@ class WorkerProcess:
     def _cancel(self, number: int) -> None:
         if self.usable:
             with suppress(OSError), self._sending:
-                self._connection.send_bytes(encode(Cancel(number)))
+                self._outgoing.send_bytes(encode(Cancel(number)))
 
     def _listen(self) -> None:
         """Hand every message to its call until the process ends; keep the last lines of its standard error."""
         output = self._process.stdout
         if output is None:
             raise RuntimeError("the worker's output is not piped")
-        with selectors.DefaultSelector() as selector, output, self._connection:
+        with selectors.DefaultSelector() as selector, output, self._incoming:
             selector.register(output, selectors.EVENT_READ)
-            selector.register(self._connection, selectors.EVENT_READ)
+            selector.register(self._incoming, selectors.EVENT_READ)
             with suppress(EOFError, OSError):
                 while True:
                     for key, _ in selector.select():
-                        if key.fileobj is self._connection:
-                            self._deliver(self._connection.recv_bytes())
+                        if key.fileobj is self._incoming:
+                            self._deliver(self._incoming.recv_bytes())
                         elif said := output.read(4096):
                             self._log = (self._log + said)[-_LOG:]
                         else:
@@ -267,13 +270,13 @@ def _error(failed: Failed) -> Exception:
     return PhiError(failed.error)
 
 
-def _bootstrap(number: int) -> str:
+def _bootstrap(calls: int, answers: int) -> str:
     """The program of the process: the kernel's own import path, less the folder that it runs in.
 
     A file there that is named like a library would be imported instead of the library.
     """
     path = [_PACKAGE, *(entry for entry in sys.path if entry not in ("", _PACKAGE))]
-    return f"import sys; sys.path[:] = {path!r}; from phi_magic.engine.server import main; main({number})"
+    return f"import sys; sys.path[:] = {path!r}; from phi_magic.engine.server import main; main({calls}, {answers})"
 
 
 def _environment() -> dict[str, str]:

@@ -5,9 +5,8 @@ import os
 import pytest
 
 from phi_magic import Phi, PhiError
-from phi_magic.engine import runtime
 from phi_magic.engine import model as models
-from phi_magic.engine import saved_states
+from phi_magic.engine import runtime, saved_states
 from phi_magic.engine.engine import Engine
 from phi_magic.engine.model import Model
 from phi_magic.interrupt import Stop

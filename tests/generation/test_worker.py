@@ -216,7 +216,7 @@ class TestEnd:
 
     def test_its_last_words_are_told(self, phi, worker, monkeypatch):
         monkeypatch.setattr(
-            process, "_bootstrap", lambda number: "import os; os.write(2, b'GGML_ASSERT\\n'); os.abort()"
+            process, "_bootstrap", lambda calls, answers: "import os; os.write(2, b'GGML_ASSERT\\n'); os.abort()"
         )
         with pytest.raises(WorkerEnded, match=r"SIGABRT\) \(GGML_ASSERT\)"):
             phi("x")
@@ -251,9 +251,9 @@ class TestEnd:
         monkeypatch.setattr(
             process,
             "_bootstrap",
-            lambda number: (
+            lambda calls, answers: (
                 f"from multiprocessing.connection import Connection; import time\n"
-                f"c = Connection({number}); c.send_bytes(b'junk'); time.sleep(60)"
+                f"c = Connection({answers}); c.send_bytes(b'junk'); time.sleep(60)"
             ),
         )
         with pytest.raises(WorkerEnded, match="SIGKILL"):

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
 from tests.reliability.models import DEMO
 
-# An audit hook sees every socket, file and process of every library, and cannot be taken off.
-WATCH = """
-import json, os, sys
-from pathlib import Path
-outcome, model = sys.argv[1:]
-from IPython.core.interactiveshell import InteractiveShell
-from traitlets.config import Config
-shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
-shell.Completer.use_jedi = False  # it keeps a cache of its own
-sockets, written = [], []
+# An audit hook sees every socket and file of every library, and cannot be taken off. Python imports this module at its
+# start; the kernel begins to watch once IPython is there, and the model's process at once.
+SITE = """
+import os, sys
+LOG = os.open(os.environ["WATCH_LOG"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 CHANGES = ("os.mkdir", "os.rmdir", "os.rename", "os.remove", "os.truncate", "os.link", "os.symlink", "shutil.copyfile")
 def watch(event, arguments):
     if event.startswith(("socket.", "urllib.", "http.", "smtplib.", "ftplib.")):
-        sockets.append(event)
+        os.write(LOG, f"socket {os.getpid()} {event}\\n".encode())
     paths = arguments[:2] if event in CHANGES else ()  # of some events the second is where to
     if event == "open":
         path, mode, flags = arguments
@@ -26,9 +23,26 @@ def watch(event, arguments):
     for path in paths:
         if isinstance(path, (str, bytes, os.PathLike)):
             path = os.path.abspath(os.fsdecode(path))
-            if "__pycache__" not in path and path != os.devnull:
-                written.append(path)
-sys.addaudithook(watch)
+            if "__pycache__" not in path and path not in (os.devnull, "/proc/self/oom_score_adj"):
+                os.write(LOG, f"write {os.getpid()} {path}\\n".encode())
+def begin():
+    os.environ["WATCH"] = "1"
+    os.write(LOG, f"watching {os.getpid()}\\n".encode())
+    sys.addaudithook(watch)
+if "WATCH" in os.environ:
+    begin()
+"""
+
+WATCH = """
+import json, os, sys
+from pathlib import Path
+outcome, model = sys.argv[1:]
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
+shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
+shell.Completer.use_jedi = False  # it keeps a cache of its own
+import sitecustomize
+sitecustomize.begin()
 shell.run_line_magic("load_ext", "phi_magic")
 from phi_magic import Phi
 from phi_magic.__main__ import main
@@ -73,8 +87,7 @@ cell("phi_models", "list")
 for line in ("%phi --temp", "%%phi -m dem", "%%phi -c c", "%phi_models info dem", "%phi_replay rep"):
     assert shell.complete(line.split()[-1], line, len(line))[1], line
 shell.run_line_magic("unload_ext", "phi_magic")
-Path(outcome).write_text(json.dumps({"sockets": sockets, "written": written,
-                                     "telemetry": sys.modules["huggingface_hub.constants"].HF_HUB_DISABLE_TELEMETRY}))
+os._exit(0 if sys.modules["huggingface_hub.constants"].HF_HUB_DISABLE_TELEMETRY else 1)
 """
 
 
@@ -88,9 +101,17 @@ def test_a_model_that_is_here_needs_no_socket_and_writes_nothing(child, figure, 
     (folder / "refs" / "main").write_text("0" * 40)
     (folder / "blobs" / ("a" * 64)).write_bytes(DEMO.read_bytes())
     (folder / "snapshots" / ("0" * 40) / "model.gguf").symlink_to(folder / "blobs" / ("a" * 64))
-    seen = child(WATCH, "owner/repo/model.gguf")
-    assert seen["sockets"] == []
-    assert seen["telemetry"] is True
-    assert [path for path in seen["written"] if "saved.json" not in path] == []
-    assert str(tmp_path / "work" / "saved.json") in seen["written"]  # the watch sees what is written
+    log = tmp_path / "log"
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(SITE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"), prepend=os.pathsep)
+    monkeypatch.setenv("WATCH_LOG", str(log))
+    child(WATCH, "owner/repo/model.gguf")
+    seen = [line.split(" ", 2) for line in log.read_text().splitlines()]
+    assert len({pid for kind, pid, *_ in seen if kind == "watching"}) >= 2  # the kernel and the model's process
+    assert [what for kind, _, *what in seen if kind == "socket"] == []
+    written = {what for kind, _, *rest in seen if kind == "write" for what in rest}
+    saved = str(tmp_path / "work" / "saved.json")
+    assert saved in written  # the watch sees what is written
+    assert {path for path in written if "saved.json" not in path} == set()
     figure("Sockets and files of a session with a cached model", "no socket; written was the file that was named")

@@ -74,6 +74,8 @@ bench: $(DEVELOP)
 	$(BIN)/python -m benchmarks --plans --write --save plans.json
 	$(BIN)/python -m benchmarks.cache_types --write
 	$(BIN)/python -m benchmarks.speculation --write
+	$(BIN)/python -m benchmarks.worker --write
+	$(BIN)/python -m benchmarks.busy --write
 
 .PHONY: candle
 candle: $(DEVELOP)

@@ -20,6 +20,7 @@ from benchmarks import stand_in
 from benchmarks.__main__ import DEMO, DOCUMENT, FOLDER, insert
 from phi_magic import Phi
 from phi_magic.engine.context import SLICE_MIN, context_params
+from phi_magic.engine.engine import Engine
 from phi_magic.engine.llama import C
 from phi_magic.engine.model import Model
 from phi_magic.engine.plan import Plan, choose
@@ -58,12 +59,11 @@ def main() -> int:
 
 def _written(path: Path) -> list[list[int]]:
     """Texts of the model's own: questions and what it answers, as token ids."""
-    from phi_magic.engine.engine import shared
-
     phi, texts = Phi(model=str(path), max_tokens=80), []
+    phi.backend = engine = Engine()
     for seed, subject in enumerate(_SUBJECTS):
         phi(f"Write a haiku about {subject}", seed=seed)
-        texts.append(list(shared.loaded[1].tokens[:_LENGTH]))
+        texts.append(list(engine.loaded[1].tokens[:_LENGTH]))
     phi.unload()
     return texts
 

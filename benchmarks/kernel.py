@@ -1,4 +1,4 @@
-"""What streaming into a notebook costs: ``%%phi`` in a real kernel, in turn with the bare decode loop in the same one.
+"""What streaming into a notebook costs: ``%%phi`` in a real kernel, in turn with the bare decode loop in that kernel.
 
 All evaluate the same tokens after the same prompt: the first draws them, makes text of them and redraws the cell, the
 second tells of five alternatives to each besides, the last only evaluates them.
@@ -21,17 +21,19 @@ _PATIENCE = 600.0  # seconds
 
 _BARE = """
 import time as _time
-from phi_magic.engine.engine import shared as _shared
+from phi_magic.engine.engine import Engine as _Engine
+from phi_magic.generation.request import ModelReference as _ModelReference
 from phi_magic.interrupt import Stop as _Stop
-def _bare(tokens):
-    with _shared.turn(stop=_Stop()):
-        _, context = _shared.loaded
-        prompt = context.tokens[: answer.usage.prompt_tokens]
-        context.follow(prompt, tokens[:1], room=len(prompt) + len(tokens), stop=_Stop())
-        started = _time.perf_counter()
-        for token in tokens[1:]:
-            context.append(token, stop=_Stop())
-        return (len(tokens) - 1) / (_time.perf_counter() - started)
+_engine = _Engine()
+def _bare(tokens, reference):
+    _engine.load(reference, _Stop())
+    _, context = _engine.loaded
+    prompt = [1] * answer.usage.prompt_tokens
+    context.follow(prompt, tokens[:1], room=len(prompt) + len(tokens), stop=_Stop())
+    started = _time.perf_counter()
+    for token in tokens[1:]:
+        context.append(token, stop=_Stop())
+    return (len(tokens) - 1) / (_time.perf_counter() - started)
 """
 
 
@@ -50,7 +52,8 @@ def main() -> None:
             return float(_run(client, "", "answer.timings.tokens_per_second"))
 
         def evaluate() -> float:
-            return float(_run(client, "", "_bare([token.id for token in answer.tokens])"))
+            reference = f"_ModelReference({work.model!r}, n_threads={work.threads})"
+            return float(_run(client, "", f"_bare([token.id for token in answer.tokens], {reference})"))
 
         answer("")
         streamed, told, bare = [], [], []

@@ -14,8 +14,10 @@ from benchmarks.work import QUESTION, WIDTHS, Lengths, Work, memory, words
 from phi_magic import Phi
 from phi_magic.engine.batch import WIDE, Batch
 from phi_magic.engine.context import Context
-from phi_magic.engine.engine import shared
+from phi_magic.engine.engine import Engine
 from phi_magic.engine.plan import choose
+from phi_magic.generation.request import ModelReference
+from phi_magic.generation.worker import shared
 from phi_magic.gguf.checks import read_header
 from phi_magic.interrupt import Stop
 from phi_magic.reply import Message
@@ -39,8 +41,14 @@ def main() -> None:
         pass
     lengths = Lengths(work, time.perf_counter)
     lengths.measure(lambda length, max_tokens: ask(words(length), max_tokens))
-    figures |= {"prefill": lengths.prefill, "decode": lengths.decode, **memory(), "plan": stream.reply.engine}
+    figures |= {
+        "prefill": lengths.prefill,
+        "decode": lengths.decode,
+        **memory(*filter(None, [shared.pid])),
+        "plan": stream.reply.engine,
+    }
     if "second turn" in work.extras:
+        shared.close()  # what follows needs the memory
         figures["second turn"] = _second_turn(phi)
     if "map" in work.extras:
         figures["map"] = _map(phi, work)
@@ -63,27 +71,31 @@ def _ask(phi: Phi, options: dict[str, Any], text: str, max_tokens: int) -> tuple
 
 
 def _second_turn(phi: Phi) -> dict[str, float]:
-    """Seconds to the first token of a second turn, asked once the answer is read, and for what is new in it alone."""
+    """Seconds to the first token of a second turn, asked once the answer is read, and for what is new in it alone.
+
+    The engine runs in this process, where its context can be looked into.
+    """
+    engine = Engine()
+    phi.backend = engine
     messages: list[Message] = [{"role": "user", "content": words(256)}]
     answer = phi.stream(messages, max_tokens=_ANSWER, continues=True)
     for _ in answer:
         pass
-    while not shared._turn.try_take():  # noqa: SLF001 (the engine reads ahead as long as it has its own turn)
-        time.sleep(0.01)
-    shared._turn.give()  # noqa: SLF001
+    engine.idle(Stop())  # as the worker does while the user reads
     messages += [{"role": "assistant", "content": answer.reply.text}, {"role": "user", "content": words(64)}]
     reply = phi(messages, max_tokens=1)
 
-    model, context = shared.loaded
-    with shared.turn(stop=Stop()):
-        prompt = context.tokens[: reply.usage.prompt_tokens]
-        new = prompt[::-1].index(model.controls["<|user|>"]) + 1
-        fresh = Context(model, context.plan)
-        fresh.prefill(prompt[:-new], room=len(prompt), stop=Stop())
-        started = time.perf_counter()
-        fresh._pass(prompt[-new:], Stop())  # noqa: SLF001 (just these, whatever else exactness asks for)
-        seconds = time.perf_counter() - started
-        fresh.close()
+    model, context = engine.loaded
+    prompt = context.tokens[: reply.usage.prompt_tokens]
+    new = prompt[::-1].index(model.controls["<|user|>"]) + 1
+    fresh = Context(model, context.plan)
+    fresh.prefill(prompt[:-new], room=len(prompt), stop=Stop())
+    started = time.perf_counter()
+    fresh._pass(prompt[-new:], Stop())  # noqa: SLF001 (just these, whatever else exactness asks for)
+    seconds = time.perf_counter() - started
+    fresh.close()
+    engine.unload()
+    phi.backend = None
     return {
         "first_token": reply.timings.first_token,
         "new": seconds,
@@ -103,24 +115,28 @@ def _map(phi: Phi, work: Work) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     tokens = sum(len(reply.tokens) for reply in stream.replies) - before
     room = max(reply.usage.prompt_tokens for reply in stream.replies) + work.tokens + 1
+    shared.close()
+    engine = Engine()
+    engine.load(ModelReference(work.model, n_threads=work.threads), Stop())
     widths = [width for width in WIDTHS if width <= 2 * work.lanes]
-    return {"map": tokens / seconds, "passes": {width: _passes(width, room) for width in widths}}
+    passes = {width: _passes(engine, width, room) for width in widths}
+    engine.unload()
+    return {"map": tokens / seconds, "passes": passes}
 
 
-def _passes(width: int, room: int) -> float:
+def _passes(engine: Engine, width: int, room: int) -> float:
     """Tokens per second of passes over one token of each of ``width`` sequences, with nothing drawn or written."""
-    with shared.turn(stop=Stop()):
-        model, context = shared.loaded
-        batch = Batch(model, context.plan, lanes=width, room=room)
-        for lane in range(width):
-            batch.prefill(lane, [1] * WIDE, stop=Stop())
-        taken = []
-        for _ in range(_PASSES):
-            started = time.perf_counter()
-            batch.decode(dict.fromkeys(range(width), 1), stop=Stop())
-            batch.logits(0)
-            taken.append(time.perf_counter() - started)
-        batch.close()
+    model, context = engine.loaded
+    batch = Batch(model, context.plan, lanes=width, room=room)
+    for lane in range(width):
+        batch.prefill(lane, [1] * WIDE, stop=Stop())
+    taken = []
+    for _ in range(_PASSES):
+        started = time.perf_counter()
+        batch.decode(dict.fromkeys(range(width), 1), stop=Stop())
+        batch.logits(0)
+        taken.append(time.perf_counter() - started)
+    batch.close()
     return width / median(taken)
 
 

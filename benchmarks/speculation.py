@@ -24,10 +24,12 @@ from benchmarks import stand_in
 from benchmarks.__main__ import DEMO, DOCUMENT, FOLDER, insert
 from benchmarks.contenders import PROJECT
 from phi_magic import Phi
-from phi_magic.engine import lookahead
+from phi_magic.engine import speculative
 from phi_magic.engine.context import Context
+from phi_magic.engine.engine import Engine
 from phi_magic.engine.model import Model
 from phi_magic.engine.plan import Plan, choose
+from phi_magic.generation.backend import Step
 from phi_magic.gguf.checks import read_header
 from phi_magic.interrupt import Stop
 from training.exceptions import failure
@@ -44,7 +46,7 @@ _ASKED = (
     "What is min-p?",
 )
 #: A file of this project, and what an edit makes of it: the answer that a model would give that makes no mistakes.
-_CODE = (PROJECT / "phi_magic" / "redraw.py").read_text(encoding="utf-8")
+_CODE = (PROJECT / "phi_magic" / "rendering" / "redraw.py").read_text(encoding="utf-8")
 _RENAMED = ("seconds", "duration")
 
 
@@ -64,8 +66,8 @@ def main() -> int:
     flash = replace(plan, flash_attention=True, key_type="q8_0", value_type="q8_0")
     # What is guessed under exactness, and what without it.
     ways = {
-        "exact=False": (plan, lookahead.WIDTHS),
-        "profile='memory', exact": (flash, lookahead.widths(flash, exact=True)),
+        "exact=False": (plan, speculative.WIDTHS),
+        "profile='memory', exact": (flash, speculative.widths(flash, exact=True)),
     }
     costs = {name: passes(path, one, widths) for name, (one, widths) in ways.items()}
     text = "\n\n".join(["\n".join(_cost_rows(costs)), "\n".join(_gain_rows(costs))])
@@ -110,7 +112,7 @@ class _Retold:
         return self._answer[self._told - 1]
 
     @property
-    def finished(self) -> bool:
+    def finish_reason(self) -> bool:
         return self._told == len(self._answer)
 
     def extend(self, tokens: Sequence[int], **_: Any) -> None:
@@ -125,9 +127,9 @@ class _Retold:
     def row(self, _: int) -> None:
         return None
 
-    def step(self, _: None) -> str:
+    def step(self, _: None) -> Step:
         self._told += 1
-        return ""
+        return Step()
 
     def forget_after(self, length: int) -> None:
         del self.tokens[length:]
@@ -136,11 +138,11 @@ class _Retold:
 def gain(prompt: Sequence[int], answer: Sequence[int], costs: Mapping[int, float], learnt: dict[int, float]) -> float:
     """The time of an answer's passes one token at a time, over that with guesses; ``learnt`` of other answers' passes."""
     retold: Any = _Retold(prompt, answer, costs)
-    lookup = lookahead.Lookup(prompt)
-    length = lookahead.DraftLength([width for width in costs if width], learnt)
-    with mock.patch.object(lookahead, "time", SimpleNamespace(perf_counter=lambda: retold.seconds)):
-        while not retold.finished:
-            for _ in lookahead.advance(retold, retold, lookup, length, room=1 << 20, stop=Stop()):
+    lookup = speculative.Lookup(prompt)
+    length = speculative.DraftLength([width for width in costs if width], learnt)
+    with mock.patch.object(speculative, "time", SimpleNamespace(perf_counter=lambda: retold.seconds)):
+        while not retold.finish_reason:
+            for _ in speculative.advance(retold, retold, lookup, length, room=1 << 20, stop=Stop()):
                 pass
     return (len(answer) - 1) * costs[0] / retold.seconds
 
@@ -173,17 +175,16 @@ def _gain_rows(costs: Mapping[str, Mapping[int, float]]) -> Iterator[str]:
 
 def _answers() -> dict[str, list[tuple[list[int], list[int]]]]:
     """Prompts and answers of each kind, as the shipped model's tokens."""
-    from phi_magic.engine.engine import shared
-
     phi, rng = Phi(model=str(DEMO)), random.Random(0)  # noqa: S311 (no secret)
+    phi.backend = engine = Engine()
 
     def ask(text: str, seed: int) -> tuple[list[int], list[int]]:
         reply = phi(text, seed=seed)
-        return shared.loaded[1].tokens[: reply.usage.prompt_tokens], [token.id for token in reply.tokens]
+        return engine.loaded[1].tokens[: reply.usage.prompt_tokens], [token.id for token in reply.tokens]
 
     failures = [failure(rng) for _ in range(_TIMES)]
     mended = [ask(failed.prompt, seed) for seed, failed in enumerate(failures)]
-    model, _ = shared.loaded
+    model, _ = engine.loaded
     edited = (
         model.tokenize(f"Rename {_RENAMED[0]} to {_RENAMED[1]}:\n\n{_CODE}"),
         model.tokenize(_CODE.replace(*_RENAMED)),

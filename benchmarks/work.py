@@ -55,14 +55,18 @@ def words(length: int) -> str:
     return lead + " the" * (length - 5)
 
 
-def memory() -> dict[str, int]:
-    """Bytes of this process in memory, now and at most; 0 where the system does not tell."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return {"resident": 0, "peak": 0}
-    kilobytes = {line.split()[0]: int(line.split()[1]) for line in lines if line.startswith("Vm")}
-    return {"resident": 1024 * kilobytes["VmRSS:"], "peak": 1024 * kilobytes["VmHWM:"]}
+def memory(*others: int) -> dict[str, int]:
+    """Bytes of this process in memory, now and at most, and of other processes; 0 where the system does not tell."""
+    figures = {"resident": 0, "peak": 0}
+    for process in ("self", *others):
+        try:
+            lines = Path(f"/proc/{process}/status").read_text().splitlines()
+        except OSError:
+            continue
+        kilobytes = {line.split()[0]: int(line.split()[1]) for line in lines if line.startswith("Vm")}
+        figures["resident"] += 1024 * kilobytes["VmRSS:"]
+        figures["peak"] += 1024 * kilobytes["VmHWM:"]
+    return figures
 
 
 class Lengths:

@@ -19,6 +19,7 @@ from ..errors import PhiError, PromptTooLong
 from ..generation.backend import OnStatus
 from ..generation.wire import (
     Answer,
+    Begun,
     Call,
     Cancel,
     Describe,
@@ -65,6 +66,7 @@ class Server:
     def __init__(self, calls: Connection, answers: Connection) -> None:
         self._calls = calls
         self._answers = answers
+        self._sending = threading.Lock()
         self._lock = threading.Lock()
         self._waiting: dict[int, Call] = {}  # calls that are not begun, oldest first
         self._come = threading.Semaphore(0)  # one for each of them
@@ -87,6 +89,7 @@ class Server:
             if not self._come.acquire(timeout=self._keep_alive if self._keep_alive >= 0 else None):
                 break
             if (call := self._next()) is not None:
+                self._send(Begun(call.id))  # at once: what follows may end the process
                 self._outbox.put(self._answer(engine, call, self._current[1]))
                 if isinstance(call, Unload):
                     break
@@ -128,12 +131,15 @@ class Server:
             with suppress(Empty):
                 while True:
                     group.append(self._outbox.get_nowait())
-            with suppress(OSError):  # the kernel is gone: the listener ends the process
-                for message in _merged(group):
-                    self._answers.send_bytes(encode(message))
+            for message in _merged(group):
+                self._send(message)
             for _ in group:
                 self._outbox.task_done()
             time.sleep(_GROUP)
+
+    def _send(self, message: Answer) -> None:
+        with suppress(OSError), self._sending:  # the kernel is gone: the listener ends the process
+            self._answers.send_bytes(encode(message))
 
     def _answer(self, engine: Engine, call: Call, stop: Stop) -> Answer:
         """Do what a call asks for, and return its last message."""

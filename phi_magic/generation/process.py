@@ -26,7 +26,7 @@ import msgspec
 from ..errors import PhiError, WorkerEnded
 from ..interrupt import Interrupted, Stop
 from ..machine import available, oom_kills, show_size
-from .wire import Answer, Call, Cancel, Failed, Result, decode_answer, encode
+from .wire import Answer, Begun, Call, Cancel, Failed, Result, decode_answer, encode
 
 #: Seconds that the process has to react to a stop before it is ended.
 GRACE = 2.0
@@ -36,7 +36,7 @@ _PACKAGE = str(Path(__file__).resolve().parent.parent.parent)
 
 
 class Retired(Exception):
-    """The process had ended of its own accord before it took the call: another one will take it."""
+    """The process ended before it began with the call, and so for another reason: a new one will take the call."""
 
 
 class WorkerProcess:
@@ -54,7 +54,7 @@ class WorkerProcess:
         self._log = bytearray()
         self._oom_kills = oom_kills()
         self._peak = 0  # bytes
-        self._killed = False
+        self._killed = self._spoke = False
         self.ended = False
         try:
             with ExitStack() as failing, ExitStack() as theirs:
@@ -116,8 +116,8 @@ class WorkerProcess:
 
         Raises:
             Interrupted: the call was stopped.
-            Retired: the process had ended in good order before it took the call.
-            WorkerEnded: the process ended in any other way.
+            Retired: the process ended before it began with this call, having begun with others.
+            WorkerEnded: the process ended during the call, or has never begun with any.
             PhiError: the call failed.
         """
         number = next(self._numbers)
@@ -146,7 +146,8 @@ class WorkerProcess:
                 over = isinstance(message, Result | Failed)
                 if isinstance(message, Failed):
                     raise _error(message)
-                yield message
+                if not isinstance(message, Begun):
+                    yield message
         finally:
             self._calls.pop(number, None)
             if not over:
@@ -209,6 +210,7 @@ class WorkerProcess:
         except msgspec.DecodeError:  # memory of the process is damaged
             self._process.kill()
             return
+        self._spoke = True
         if (queue := self._calls.get(message.id)) is not None:
             queue.put(message)
 
@@ -237,7 +239,7 @@ class WorkerProcess:
     def _ending(self, *, taken: bool) -> Exception:
         """What to raise in a call that the process's end has cut off."""
         code = self._process.returncode
-        if code == 0 and not taken:
+        if self._spoke and not taken:
             return Retired()
         lines = [line.strip() for line in self._log.decode("utf-8", "replace").splitlines() if line.strip()]
         said = f" ({' / '.join(lines[-3:])[-300:]})" if lines else ""

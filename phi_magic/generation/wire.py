@@ -68,6 +68,12 @@ class Cancel(msgspec.Struct, frozen=True, tag=True):
 Call: TypeAlias = Generate | Look | Tokenize | Load | Describe | Unload
 
 
+class Begun(msgspec.Struct, frozen=True, tag=True):
+    """The first message of a call: if the process ends from now on, this call may be the reason."""
+
+    id: int
+
+
 class Status(msgspec.Struct, frozen=True, tag=True):
     """What is going on."""
 
@@ -111,7 +117,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     traceback: str = ""
 
 
-Answer: TypeAlias = Status | Events | Result | Failed
+Answer: TypeAlias = Begun | Status | Events | Result | Failed
 
 _encoder = msgspec.msgpack.Encoder()
 decode_call = msgspec.msgpack.Decoder(Call | Cancel).decode

@@ -193,26 +193,22 @@ class TestEnd:
         assert phi(HAIKU).text == whole
         assert worker.pid not in (None, first)
 
-    def test_all_that_wait_are_told(self, phi, worker, slow_model):
+    def test_those_that_wait_are_answered_by_a_new_one(self, phi, worker, slow_model):
+        whole = phi(HAIKU).text
         first = phi.stream("ice", model=str(slow_model), max_tokens=3000)
         next(first)
-        failures = []
-
-        def ask():
-            try:
-                phi(HAIKU)
-            except WorkerEnded as error:
-                failures.append(str(error))
-
-        team = [threading.Thread(target=ask) for _ in range(3)]
+        texts = []
+        team = [threading.Thread(target=lambda: texts.append(phi(HAIKU).text)) for _ in range(3)]
         for thread in team:
             thread.start()
-        time.sleep(0.3)
+        while len(worker._process._calls) < 4:
+            time.sleep(0.01)
         os.kill(worker.pid, signal.SIGKILL)
         for thread in team:
             thread.join(30)
-        assert len(failures) == 3
-        first.close()
+        assert texts == [whole] * 3
+        with pytest.raises(WorkerEnded, match="SIGKILL"):
+            first.run()
 
     def test_its_last_words_are_told(self, phi, worker, monkeypatch):
         monkeypatch.setattr(

@@ -120,3 +120,40 @@ def told(seen):
     counts = done_or_refused(seen)
     done = ", ".join(f"{cap} GB: {counts[cap]} of {len(outcomes)} done" for cap, outcomes in seen.items())
     return f"{done}; the others one line; none killed"
+
+
+HOG = """
+import json, os, sys, time
+from pathlib import Path
+outcome, group, model = sys.argv[1:]
+Path(group, "cgroup.procs").write_text(str(os.getpid()))
+from phi_magic import Phi
+from phi_magic.errors import WorkerEnded
+from phi_magic.generation.worker import shared
+phi = Phi(model=model, n_threads=1, temperature=0, max_tokens=1000)
+fresh = phi("Write a haiku", max_tokens=8).text
+stream, precious, hog = phi.stream("Write a haiku"), [1, 2, 3], []
+next(stream)
+while shared.pid:
+    hog.append(b"x" * 5_000_000)
+    time.sleep(0.005)
+try:
+    stream.run()
+except WorkerEnded as error:
+    said = str(error)
+held = len(hog)
+hog.clear()
+again = phi("Write a haiku", max_tokens=8).text
+Path(outcome).write_text(json.dumps({"said": said, "kept": stream.reply.text, "right": again == fresh, "held": held}))
+"""
+
+
+@pytest.mark.skipif("sys.platform != 'linux'", reason="cgroups are Linux's")
+def test_the_out_of_memory_killer_takes_the_model_s_process_and_not_the_kernel(slow_model, child, figure):
+    with cgroup(400e6) as group:
+        seen = child(HOG, group, slow_model)
+    assert "ended by the system for want of memory (signal 9): it held" in seen["said"]
+    assert "\n" not in seen["said"]
+    assert seen["kept"]
+    assert seen["right"]
+    figure("The system's out-of-memory killer in a cgroup of 400 MB", "took the model's process; the next answer right")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import difflib
 import io
 import keyword
@@ -80,6 +81,15 @@ ASKING = (
             "metavar": "VAR",
             "help": "Hold the answer to a JSON schema: a variable with a dict, a pydantic model or a dataclass, or the path "
             "of a JSON file. Reply.data is the object.",
+        },
+    ),
+    Option(
+        ("--choices",),
+        {
+            "dest": "choices",
+            "metavar": "A,B,C",
+            "help": "The answer is one of these texts; Reply.choices has the probability of each. Put a text with a comma "
+            "into double quotes.",
         },
     ),
     _switch("--raw", text="Send the prompt as it is: no chat template, special tokens honoured."),
@@ -187,6 +197,8 @@ def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
         found["raw"] = True
     if (count := getattr(arguments, "top_logprobs", None)) is not None:
         found["top_logprobs"] = checked(_TOP_LOGPROBS, count)
+    if (choices := getattr(arguments, "choices", None)) is not None:
+        found["choices"] = next(csv.reader([choices], skipinitialspace=True), [])
     return found
 
 

@@ -82,6 +82,8 @@ class Phi(Configurable, Settings):
                 takes a second for each GB for, the first time.
             schema: what the answer is held to: a JSON-schema dict, a pydantic model, a dataclass, or the path of a JSON
                 file. ``Reply.data`` is the object then, unless the answer was cut.
+            choices: texts of which the answer is one, two at least. Nothing is decoded: ``Reply.choices`` has the
+                probability of each as the whole answer, and ``Reply.text`` is drawn from these.
         """
         from .generation.stream import Stream
 
@@ -147,6 +149,8 @@ class Phi(Configurable, Settings):
         plan: Plan | None = None,
         identify: bool = True,
         schema: Any = None,
+        choices: Sequence[str] | None = None,
+        given: str | None = None,
         **options: Any,
     ) -> Question:
         """The question as a backend takes it, and the reply that it will fill in."""
@@ -161,6 +165,7 @@ class Phi(Configurable, Settings):
         from .schema.structure import read
 
         structure = None if schema is None else read(schema)
+        offered = () if choices is None else _choices(choices, together=schema is not None or bool(begin))
         seed = settings["seed"] if settings["seed"] is not None else secrets.randbelow(SEED_MAX + 1)
         reply = Reply(
             prompt=messages[-1]["content"],
@@ -174,7 +179,9 @@ class Phi(Configurable, Settings):
                 "raw": raw,
                 "begin": list(begin),
             }
-            | ({"schema": structure.text} if structure else {}),
+            | ({"schema": structure.text} if structure else {})
+            | ({"choices": list(offered)} if offered else {})
+            | ({"given": given} if given is not None else {}),
             seed=seed,
             messages=messages[1:-1] if system else messages[:-1],
         )
@@ -189,6 +196,8 @@ class Phi(Configurable, Settings):
             exact=settings["exact"],
             raw=raw,
             schema=structure.text if structure else None,
+            choices=offered,
+            given=given,
             begin=begin,
             top_logprobs=top_logprobs or (ALTERNATIVES if settings["format"] == "tokens" else 0),
             known=tuple(known),
@@ -230,6 +239,27 @@ class Phi(Configurable, Settings):
         stop = stop or Stop()
         with stop.deferring_interrupts():
             return self._backend().look(question.request, stop, before=before, on_status=on_status)
+
+    def score(self, prompt: str | Sequence[Message], answer: str, **options: Any) -> Reply:
+        """Evaluate an answer that somebody else wrote, as if the model had written it after the prompt.
+
+        Its tokens are evaluated together, as a prompt's are (:mod:`phi_magic.engine.given`).
+
+        Args:
+            prompt: as in :meth:`__call__`.
+            answer: the text.
+            options: as in :meth:`__call__`; ``top_logprobs`` for alternatives. Temperature, top-p and the others change
+                each token's ``probability`` alone, not its ``logprob`` and ``rank``.
+
+        Returns:
+            a reply with the records of the answer's tokens, ``logprob`` and ``perplexity``.
+
+        Raises:
+            PhiError: as in :meth:`__call__`; or there is no text.
+        """
+        stream = self.stream(prompt, given=_plain(answer), **options)
+        stream.run()
+        return stream.reply
 
     def tokenize(self, text: str, **options: Any) -> list[TokenText]:
         """Cut a text into the model's tokens; no special token is honoured in it.
@@ -324,6 +354,22 @@ def _messages(prompt: str | Sequence[Message], system: str, raw: bool) -> list[M
     if system and not raw and messages[0]["role"] != "system":
         messages.insert(0, {"role": "system", "content": _plain(system)})
     return messages
+
+
+def _choices(choices: Sequence[str], *, together: bool) -> tuple[str, ...]:
+    """Check the texts of which an answer is to be one.
+
+    Args:
+        together: whether the question has a schema or a beginning too.
+    """
+    if isinstance(choices, str) or not all(isinstance(choice, str) for choice in choices):
+        raise PhiError(f"choices must be a list of texts, not {choices!r:.60}")
+    offered = tuple(_plain(choice) for choice in choices)
+    if len(offered) < 2 or len(set(offered)) < len(offered) or "" in offered:
+        raise PhiError("choices must be two texts or more, all different, none empty")
+    if together:
+        raise PhiError("choices go with neither schema nor begin: leave one out")
+    return offered
 
 
 def _plain(text: str) -> str:

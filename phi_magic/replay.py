@@ -31,7 +31,7 @@ _BITS = {field.name for field in fields(Plan)} - {"n_threads", "mmap"}
 _CACHE_TYPES = {"f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"}
 _SETTINGS = {*ANSWER_TRAITS, "n_ctx", "exact"}
 _EXTRAS = {"raw", "begin"}
-_WHERE_ASKED = {"schema"}  # told by those answers alone that it was asked of
+_WHERE_ASKED = {"schema", "choices", "given"}  # told by those answers alone that it was asked of
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypedDict
@@ -78,10 +79,21 @@ class Reply:
     timings: Timings = field(default_factory=Timings)
     tokens: list[Token] = field(default_factory=list, repr=False)
     data: Any = None  #: the parsed JSON, where JSON was asked for; an instance where a schema came from a class
+    choices: dict[str, float] = field(default_factory=dict)  #: the probability of each choice, where there were some
     messages: list[Message] = field(default_factory=list, repr=False)  #: the conversation before the prompt
     left_out: int = 0  #: the oldest turns of ``messages`` that the context had no room for
     model_sha256: str | None = None
     engine: dict[str, Any] = field(default_factory=dict, repr=False)  #: what the machine's profile chose
+
+    @property
+    def logprob(self) -> float:
+        """The natural logarithm of the model's own probability of all tokens, one after another."""
+        return sum(token.logprob for token in self.tokens)
+
+    @property
+    def perplexity(self) -> float:
+        """The inverse of the geometric mean of the tokens' probabilities; NaN without tokens."""
+        return math.exp(-self.logprob / len(self.tokens)) if self.tokens else math.nan
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types: everything but the tokens, in the order of the fields, and the version that wrote it."""
@@ -92,6 +104,8 @@ class Reply:
         plain["data"] = self._plain_data()
         if not self.messages:
             del plain["messages"], plain["left_out"]
+        if not self.choices:
+            del plain["choices"]
         return {**plain, "version": version("phi_magic")}
 
     @classmethod

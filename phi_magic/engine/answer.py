@@ -182,20 +182,28 @@ def _fitted(
         )
 
 
-def _tokens(runtime: Runtime, model: Model, messages: Sequence[ChatMessage], *, raw: bool) -> list[int]:
+def rendered(runtime: Runtime, model: Model, request: GenerationRequest) -> Rendered:
+    """Render all of a request's messages to the text that the model reads."""
+    return _rendered(runtime, model, request.messages, raw=request.raw)
+
+
+def _rendered(runtime: Runtime, model: Model, messages: Sequence[ChatMessage], *, raw: bool) -> Rendered:
     if raw:
-        rendered = Rendered("".join(message.content for message in messages))
-    else:
-        with runtime.bound("the model's chat template"):
-            rendered = render(
-                [message.to_dict() for message in messages],
-                template=model.chat_template,
-                controls=model.controls,
-                bos="" if model.bos is None else model.control_text(model.bos),
-                eos="" if model.eos is None else model.control_text(model.eos),
-            )
+        return Rendered("".join(message.content for message in messages))
+    with runtime.bound("the model's chat template"):
+        return render(
+            [message.to_dict() for message in messages],
+            template=model.chat_template,
+            controls=model.controls,
+            bos="" if model.bos is None else model.control_text(model.bos),
+            eos="" if model.eos is None else model.control_text(model.eos),
+        )
+
+
+def _tokens(runtime: Runtime, model: Model, messages: Sequence[ChatMessage], *, raw: bool) -> list[int]:
+    prompt = _rendered(runtime, model, messages, raw=raw)
     with runtime.bound("cutting the prompt into tokens"):
-        return model.tokenize(rendered.text, shield=rendered.shield)
+        return model.tokenize(prompt.text, shield=prompt.shield)
 
 
 def _history(runtime: Runtime, model: Model, request: GenerationRequest, text: str) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from os.path import commonprefix
 
 from ..generation.backend import Event, OnStatus, Started, ignore_status
@@ -13,6 +13,9 @@ from ..generation.request import GenerationRequest, ModelReference
 from ..interrupt import Interrupted, Stop
 from .answer import read_prompt, record
 from .batch import WIDE, Batch
+from .choices import Ballot, decide, read_choices
+from .given import evaluate
+from .model import Model
 from .runtime import Runtime
 from .writer import Writer
 
@@ -27,6 +30,7 @@ class _Job:
     limit: int
     left_out: int
     load: float = 0.0
+    options: list[list[int]] = field(default_factory=list)  #: token ids of its choices
     writer: Writer | None = None
 
     @property
@@ -58,13 +62,42 @@ def write_all(
         loaded, _ = runtime.loaded
         for job in jobs:
             what = f"prompt {job.index}" if len(requests) > 1 else "the prompt"
-            job.prompt, job.limit, job.left_out = read_prompt(runtime, loaded, job.request, what=what)
+            _read(runtime, loaded, job, what)
             stop.check()
     for model, jobs in groups.items():
         runtime.load(model, stop, on_status=on_status)
         for alike in _by_factors(runtime, jobs):
-            with closing(runtime.batch(len(alike), max(job.room for job in alike))) as batch:
-                yield from _decode(runtime, batch, alike, stop)
+            written = [job for job in alike if not job.options and job.request.given is None]
+            ballots = [_ballot(job) for job in alike if job.options]
+            if written:
+                with closing(runtime.batch(len(written), max(job.room for job in written))) as batch:
+                    yield from _decode(runtime, batch, written, stop)
+            if ballots:
+                count = sum(len(ballot.options) for ballot in ballots)
+                with closing(runtime.batch(count, max(ballot.room for ballot in ballots))) as batch:
+                    if len(ballots) > 1:
+                        batch.share(_shared([ballot.prompt for ballot in ballots]), stop=stop)
+                    yield from decide(runtime, batch, ballots, stop)
+            for job in alike:
+                if job.request.given is not None:
+                    yield from evaluate(runtime, job.request, stop, index=job.index)
+
+
+def _read(runtime: Runtime, model: Model, job: _Job, what: str) -> None:
+    """Read a job's prompt and choices.
+
+    Raises:
+        PhiError: it cannot be answered.
+    """
+    request = job.request
+    if request.choices:
+        job.options = read_choices(runtime, model, request)
+        request = replace(request, max_tokens=max(map(len, job.options)))
+    job.prompt, job.limit, job.left_out = read_prompt(runtime, model, request, what=what)
+
+
+def _ballot(job: _Job) -> Ballot:
+    return Ballot(job.index, job.request, job.prompt, job.options, job.left_out, job.load)
 
 
 def _by_factors(runtime: Runtime, jobs: Sequence[_Job]) -> list[list[_Job]]:

@@ -96,17 +96,32 @@ class Batch:
         Raises:
             Interrupted: ``stop`` was set; the lanes are as they were before.
         """
+        self.extend({lane: [token] for lane, token in tokens.items()}, stop=stop)
+
+    def extend(self, tokens: Mapping[int, Sequence[int]], *, stop: Stop) -> None:
+        """Evaluate as many tokens for each of some lanes, in one pass.
+
+        :meth:`logits` of ``lane * count + at`` are then those after the token ``at`` of a lane, where each has ``count``.
+
+        Raises:
+            Interrupted: ``stop`` was set; the lanes are as they were before.
+        """
         # llama.cpp keeps in one pass only lanes that follow one another: the gaps, and a pass that is too narrow, are
-        # filled with a token that is forgotten again.
+        # filled with tokens that are forgotten again.
         width = max(WIDE, max(tokens) + 1)
+        count = len(next(iter(tokens.values())))
         fillers = [lane for lane in range(width) if lane not in tokens]
-        rows = [(tokens.get(lane, 0), self.lengths[lane] if lane in tokens else 0, lane) for lane in range(width)]
+        rows = [
+            (tokens[lane][at] if lane in tokens else 0, (self.lengths[lane] if lane in tokens else 0) + at, lane)
+            for lane in range(width)
+            for at in range(count)
+        ]
         for lane in fillers:
             self._forget(lane, 0)
         try:
             # Logits for the fillers too: llama.cpp computes the end of the graph for the wanted rows alone, and fewer of
             # them would go through other kernels.
-            self._pass(rows, range(width), stop)
+            self._pass(rows, range(len(rows)), stop)
         except Interrupted:
             for lane in tokens:
                 self._forget(lane, self.lengths[lane])
@@ -115,10 +130,16 @@ class Batch:
             for lane in fillers:
                 self._forget(lane, 0)
         for lane in tokens:
-            self.lengths[lane] += 1
+            self.lengths[lane] += count
+
+    def copy(self, source: int, target: int) -> None:
+        """Give a lane the tokens that another one has."""
+        self._forget(target, 0)
+        C.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+        self.lengths[target] = self.lengths[source]
 
     def logits(self, row: int) -> NDArray[np.float32]:
-        """A view, shape ``(n_vocab,)``, valid until the next pass; ``row`` is the lane, or -1 for the last token."""
+        """A view, shape ``(n_vocab,)``, valid until the next pass, of a row of it; -1 is the last token's."""
         if row == -1 and self._kept is not None:
             return self._kept
         pointer = C.llama_get_logits_ith(self._pointer, row)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -127,6 +127,31 @@ class Context:
         for token in whole[len(self.tokens) :]:
             self.append(token, stop=stop)
         return cached
+
+    def rows_after(
+        self, prompt: Sequence[int], given: Sequence[int], *, stop: Stop
+    ) -> tuple[int, Iterator[NDArray[np.float32]]]:
+        """Evaluate a prompt and a text after it, both as a prompt is, for the logits before each token of the text.
+
+        Returns:
+            how many of the prompt's tokens were already there, and the rows, each of shape ``(n_vocab,)`` and valid
+            until the next one is asked for.
+        """
+        whole = [*prompt, *given[:-1]]
+        self._reserve(len(whole) + 1)
+        self._swap(whole)
+        cached = min(self._shared(whole), len(prompt) - 1)
+        self._cut(cached)
+        return cached, self._rows(whole, len(prompt) - 1, stop)
+
+    def _rows(self, whole: Sequence[int], first: int, stop: Stop) -> Iterator[NDArray[np.float32]]:
+        """Evaluate what of ``whole`` is not there, and yield the logits after each of its tokens from ``first`` on."""
+        for size in slices(len(whole) - len(self.tokens)):
+            done = len(self.tokens)
+            self._pass(whole[done : done + size], stop, rows=True)
+            if self.reusable == done and size >= SLICE_MIN:
+                self.reusable += size
+            yield from (self.row(at - done) for at in range(max(first, done), done + size))
 
     def append(self, token: int, *, stop: Stop) -> None:
         """Evaluate one generated token."""

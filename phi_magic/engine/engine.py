@@ -14,6 +14,7 @@ from ..models.files import resolve
 from .answer import look, write
 from .answers import write_all
 from .description import describe
+from .given import evaluate
 from .runtime import Runtime
 
 
@@ -27,6 +28,10 @@ class Engine(Runtime):
         self, request: GenerationRequest, stop: Stop, *, on_status: OnStatus = ignore_status
     ) -> Iterator[Event]:
         """See :meth:`phi_magic.generation.backend.Backend.generate`."""
+        if request.given is not None:
+            return evaluate(self, request, stop, on_status=on_status)
+        if request.choices:
+            return write_all(self, [request], stop, on_status=on_status)
         return write(self, request, stop, on_status=on_status)
 
     def generate_many(

@@ -11,6 +11,7 @@ from typing import Literal
 
 from ..errors import PhiError
 from ..interrupt import Interrupted, Stop
+from ..prompt.rendering import unused_character
 from .llama import C, complaint, forget_complaints, freed_on_error
 from .memory_estimate import CELLS
 
@@ -125,6 +126,11 @@ class Model:
         """Whether the token ends an answer; the GGUF says so."""
         return bool(C.llama_vocab_is_eog(self.vocab, token))
 
+    @cached_property
+    def end_tokens(self) -> list[int]:
+        """Every token that ends an answer."""
+        return [token for token in range(self.n_vocab) if self.ends(token)]
+
     def piece(self, token: int) -> bytes:
         """The bytes a token stands for; a control token stands for none."""
         if token in self._attributes and self._attributes[token] & C.LLAMA_TOKEN_ATTR_USER_DEFINED:
@@ -185,6 +191,23 @@ class Model:
         # to begin with, so that the tokenizer's own leading space goes there and both can be dropped.
         first, *rest = text.split(shield)
         return self._raw(first) + [token for part in rest for token in self.tokens_within(part)]
+
+    def tokens_after(self, prompt: str, answer: str) -> list[int]:
+        """Token ids of an answer as it is written after a rendered prompt; no special token is honoured in it."""
+        before, strip_left = "", False  # the plain text that the answer continues
+        for part in self._split(prompt):
+            token = self.controls.get(part)
+            before = (part.lstrip() if strip_left else part) if token is None else ""
+            strip_left = token is not None and bool(self._attributes[token] & C.LLAMA_TOKEN_ATTR_RSTRIP)
+        shield = unused_character([answer])
+        safe = answer
+        for control in self.controls:
+            if len(control) > 1:
+                safe = safe.replace(control, control[0] + shield + control[1:])
+        if not before:
+            return self._plain(safe, shield)
+        head, whole = self._plain(before, ""), self._plain(before + safe, shield)
+        return whole[len(head) :] if whole[: len(head)] == head else self.tokens_within(answer)
 
     def tokens_within(self, text: str) -> list[int]:
         """Tokens of text that other text goes before: none of them is a space that the tokenizer adds."""

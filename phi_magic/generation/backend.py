@@ -87,12 +87,14 @@ class Finished(msgspec.Struct, frozen=True, tag=True):
         reason: why it ended.
         text: text that had been waiting to become certain.
         at: when, by ``time.perf_counter``.
+        choices: the probability of each of the request's choices; they sum to 1.
     """
 
     index: int = 0
     reason: FinishReason = "interrupted"
     text: str = ""
     at: float = 0.0
+    choices: dict[str, float] = {}
 
 
 Event: TypeAlias = Started | Step | Finished

@@ -31,6 +31,7 @@ class Recorder:
             return ""
         if isinstance(event, Finished):
             reply.finish_reason = event.reason
+            reply.choices = event.choices
             timings.total = event.at - self._asked
         else:
             if event.drawn:

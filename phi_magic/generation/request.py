@@ -82,6 +82,8 @@ class GenerationRequest:
         exact: whether the answer's bits must be those of a fresh context.
         raw: send the messages without the chat template, and honour special tokens in them.
         schema: JSON Schema, as text, that the answer is constrained to.
+        choices: the texts of which the answer is one; nothing is decoded, each one's probability is computed.
+        given: an answer to evaluate instead of writing one: its tokens get the records that drawn ones have.
         begin: token ids that the answer begins with, whatever would have been drawn.
         top_logprobs: how many of the likeliest tokens are recorded at every step.
         known: records of the first tokens of ``begin``, taken from another answer to the same question. A backend
@@ -100,6 +102,8 @@ class GenerationRequest:
     exact: bool = True
     raw: bool = False
     schema: str | None = None
+    choices: tuple[str, ...] = ()
+    given: str | None = None
     begin: tuple[int, ...] = ()
     top_logprobs: int = 0
     known: tuple[Token, ...] = ()

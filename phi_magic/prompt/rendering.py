@@ -50,7 +50,7 @@ def render(
     """
     from .template import write
 
-    shield = _unused_character([message["content"] for message in messages] + [template or ""])
+    shield = unused_character([message["content"] for message in messages] + [template or ""])
     safe, shielded = _shielded(messages, list(controls), shield)
     run = partial(write, template or INSTRUCT_OUTPUT)
     variables = {"bos_token": bos, "eos_token": eos, "add_generation_prompt": True}
@@ -77,7 +77,7 @@ def _rendered_with_system(
     return run({**variables, "messages": [merged, *rest]})
 
 
-def _unused_character(texts: Sequence[str]) -> str:
+def unused_character(texts: Sequence[str]) -> str:
     """A character of a private-use plane that none of the texts has."""
     used = set().union(*texts)
     return next(c for c in map(chr, range(0x10FFFD, 0x100000, -1)) if c not in used)

@@ -1,0 +1,212 @@
+"""The probability of each of some texts as the whole answer: nothing is decoded.
+
+After the prompt, all texts are evaluated in one pass, each in a sequence of its own. The probability of a text is that
+of its tokens, one after another, and of the end of the turn after them. The probabilities are divided by their sum.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import PhiError
+from ..generation.backend import Event, Finished, Started, Step
+from ..generation.request import GenerationRequest
+from ..interrupt import Stop
+from .answer import record, rendered
+from .batch import WIDE, Batch
+from .context import SLICE_MAX
+from .model import Model
+from .runtime import Runtime
+from .sampler import Sampler
+from .writer import Writer
+
+#: The most tokens of one choice. A pass of the fewest sequences has room for so many of each.
+LONGEST = SLICE_MAX // WIDE
+
+
+@dataclass
+class Ballot:
+    """A request with choices, whose prompt has been read.
+
+    Attributes:
+        index: which request it is, for the events.
+        prompt: token ids.
+        options: token ids of each choice.
+        left_out: how many of the oldest turns were left out for want of room.
+        load: seconds that loading the model took.
+    """
+
+    index: int
+    request: GenerationRequest
+    prompt: list[int]
+    options: list[list[int]]
+    left_out: int = 0
+    load: float = 0.0
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest choice."""
+        return max(map(len, self.options))
+
+    @property
+    def room(self) -> int:
+        """Tokens of context that the prompt and the longest choice take."""
+        return len(self.prompt) + self.longest
+
+
+def read_choices(runtime: Runtime, model: Model, request: GenerationRequest) -> list[list[int]]:
+    """Return the token ids of each choice, as the model would write it after the prompt.
+
+    Raises:
+        PhiError: a choice has no tokens or too many, or two have the same.
+    """
+    prompt = rendered(runtime, model, request).text
+    with runtime.bound("cutting the choices into tokens"):
+        options = [model.tokens_after(prompt, choice) for choice in request.choices]
+    for choice, tokens in zip(request.choices, options, strict=True):
+        if not 0 < len(tokens) <= LONGEST:
+            raise PhiError(f"the choice {choice[:40]!r} has {len(tokens)} tokens: it may have 1 to {LONGEST}")
+    if len({tuple(tokens) for tokens in options}) < len(options):
+        raise PhiError("two choices have the same tokens in this model: leave one out")
+    return options
+
+
+def decide(runtime: Runtime, batch: Batch, ballots: Sequence[Ballot], stop: Stop) -> Iterator[Event]:
+    """Answer requests with choices.
+
+    All choices of a request go through one kind of pass, in which each sequence has as many tokens as the longest
+    choice. A sequence's bits do not depend on the others, so neither do they on the other requests.
+
+    Raises:
+        Interrupted: ``stop`` was set.
+    """
+    waiting = list(ballots)
+    while waiting:
+        first = waiting[0]
+        together = _fitting(batch, [one for one in waiting if _shape(one) == _shape(first)])
+        for ballot in together:
+            waiting.remove(ballot)
+        yield from _decide(runtime, batch, together, stop)
+
+
+def _shape(ballot: Ballot) -> tuple[int, int]:
+    """How many sequences a request takes, and how many tokens each has."""
+    return len(ballot.options), ballot.longest
+
+
+def _fitting(batch: Batch, alike: Sequence[Ballot]) -> Sequence[Ballot]:
+    """As many of these as a pass has room for; the first one at least."""
+    options, longest = _shape(alike[0])
+    return alike[: max(1, min(batch.lanes // options, SLICE_MAX // (options * longest)))]
+
+
+def _decide(runtime: Runtime, batch: Batch, ballots: Sequence[Ballot], stop: Stop) -> Iterator[Event]:
+    """Read some prompts, evaluate all their choices in as few passes as there is room for, and draw."""
+    options, longest = _shape(ballots[0])
+    size = min(options, batch.lanes, SLICE_MAX // longest)  # choices of one request in a pass
+    scores = {ballot.index: [0.0] * options for ballot in ballots}
+    rows: dict[tuple[int, int], list[NDArray[np.float32]]] = {}
+    for start in range(0, options, size):
+        chunk = range(start, min(start + size, options))
+        before: dict[int, NDArray[np.float32]] = {}
+        tokens: dict[int, list[int]] = {}
+        for at, ballot in enumerate(ballots):
+            lanes = range(at * len(chunk), (at + 1) * len(chunk))
+            if start == 0:
+                yield _read(runtime, batch, lanes[0], ballot, stop)
+            else:
+                batch.prefill(lanes[0], ballot.prompt, stop=stop)
+            before[ballot.index] = batch.logits(-1).copy()
+            for lane in lanes[1:]:
+                batch.copy(lanes[0], lane)
+            for lane, choice in zip(lanes, chunk, strict=True):
+                given = ballot.options[choice]
+                tokens[lane] = given + [0] * (longest - len(given))  # what follows does not change what is before it
+        batch.extend(tokens, stop=stop)
+        for at, ballot in enumerate(ballots):
+            for lane, choice in enumerate(chunk, at * len(chunk)):
+                given = ballot.options[choice]
+                after = [batch.logits(lane * longest + place) for place in range(len(given))]
+                found = [before[ballot.index], *after]
+                scores[ballot.index][choice] = _score(runtime.loaded[0], given, found)
+                rows[ballot.index, choice] = found[:-1] if size == options else [row.copy() for row in found[:-1]]
+    for ballot in ballots:
+        yield from _draw(runtime, ballot, scores[ballot.index], rows)
+
+
+def _read(runtime: Runtime, batch: Batch, lane: int, ballot: Ballot, stop: Stop) -> Started:
+    """Read a request's prompt."""
+    began = runtime.clock()
+    model, context = runtime.loaded
+    cached = batch.prefill(lane, ballot.prompt, stop=stop)
+    return Started(
+        ballot.index,
+        prompt_tokens=len(ballot.prompt),
+        cached_tokens=cached,
+        load=ballot.load,
+        prompt=runtime.clock() - began,
+        engine={**record(model, context.plan, ballot.room), "pass": "wide"},
+        left_out=ballot.left_out,
+        path=str(model.path),
+    )
+
+
+def _score(model: Model, tokens: Sequence[int], rows: Sequence[NDArray[np.float32]]) -> float:
+    """The natural logarithm of the probability of these tokens and of the end of the turn after them.
+
+    Args:
+        rows: the logits before each token, and those after the last one.
+    """
+    written = sum(float(row[token]) - log_mass(row) for token, row in zip(tokens, rows, strict=False))
+    end = rows[-1][model.end_tokens]
+    return written + log_mass(end) - log_mass(rows[-1])
+
+
+def log_mass(logits: NDArray[np.float32]) -> float:
+    """The logarithm of the sum of the exponentials.
+
+    Raises:
+        PhiError: the logits are no numbers.
+    """
+    greatest = float(logits.max())
+    if not math.isfinite(greatest):
+        raise PhiError("the model's scores are not numbers: its file is damaged; get it again")
+    return greatest + math.log(float(np.exp(logits - greatest).sum(dtype=np.float64)))
+
+
+def _draw(
+    runtime: Runtime,
+    ballot: Ballot,
+    scores: Sequence[float],
+    rows: dict[tuple[int, int], list[NDArray[np.float32]]],
+) -> Iterator[Event]:
+    """Draw a choice as a token is drawn, and tell its tokens and the probability of each choice."""
+    model, _ = runtime.loaded
+    request = ballot.request
+    likelihood = np.exp(np.array(scores) - max(scores))
+    probabilities = likelihood / likelihood.sum()
+    sampler = Sampler(request.sampling, request.seed, len(scores))
+    try:
+        chosen = sampler.draw(np.array(scores, dtype=np.float32) - np.float32(max(scores))).token
+    finally:
+        sampler.close()
+    tokens = ballot.options[chosen]
+    told = replace(request, begin=tuple(tokens), stop=(), choices=())
+    writer = Writer(model, told, limit=len(tokens), index=ballot.index, clock=runtime.clock)
+    try:
+        for at, row in enumerate(rows[ballot.index, chosen]):
+            if step := writer.step(row):
+                yield Step(ballot.index, step.token, "" if at else request.choices[chosen], step.at)
+    finally:
+        writer.close()
+    yield Finished(
+        ballot.index,
+        "stop",
+        at=runtime.clock(),
+        choices=dict(zip(request.choices, probabilities.tolist(), strict=True)),
+    )

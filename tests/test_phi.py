@@ -111,14 +111,15 @@ def test_the_likeliest_tokens_come_with_every_token(phi):
     for token in reply.tokens:
         assert len(token.top) == 3
         assert token.top[0].logprob >= token.top[1].logprob >= token.top[2].logprob
-        assert token.rank > 3 or token.top[token.rank - 1].id == token.id or token.rank == 1
+        assert [token.id] == [chance.id for chance in token.top[token.rank - 1 : token.rank]] or token.rank > 3
         assert 0 < token.probability <= 1
+    assert {token.rank for token in reply.tokens} > {1}
 
 
-def test_an_answer_that_meets_the_end_of_the_context_ends_with_length(phi):
-    reply = phi("a b c d " * 10, n_ctx=96, temperature=3, repeat_penalty=1, top_p=1, raw=True)
-    assert reply.finish_reason in {"length", "stop"}
-    assert reply.usage.prompt_tokens + reply.usage.completion_tokens <= 96
+def test_an_answer_that_meets_the_end_of_the_context_ends_with_length(slow_model):
+    reply = Phi(model=str(slow_model), seed=1)("a b c d " * 6, n_ctx=96)  # random weights: no token ends the answer
+    assert reply.finish_reason == "length"
+    assert reply.usage.prompt_tokens + reply.usage.completion_tokens == 96
 
 
 def test_a_prompt_longer_than_the_context_is_refused_with_both_numbers(phi):
@@ -149,23 +150,16 @@ def test_an_answer_that_is_half_read_holds_nobody_up(phi):
     assert first + "".join(stream) == alone
 
 
-def test_stopping_from_another_thread_ends_decode_and_prefill_soon(slow_model):
-    phi = Phi(model=str(slow_model))
+@pytest.mark.parametrize(("prompt", "begun"), [("go", True), ("puck " * 700, False)])
+def test_stopping_from_another_thread_ends_decode_and_prefill(slow_model, prompt, begun):
+    phi = Phi(model=str(slow_model), n_threads=1)
     greedy = phi("ice", temperature=0, max_tokens=5).text
-    for prompt, wait in [("go", 0.3), ("puck " * 700, 0.3)]:
-        stream = phi.stream(prompt)
-        stopped = []
-
-        def stop(stream=stream, stopped=stopped, wait=wait):
-            time.sleep(wait)
-            stopped.append(time.perf_counter())
-            stream.stop()
-
-        threading.Thread(target=stop).start()
-        text = "".join(stream)
-        assert time.perf_counter() - stopped[0] < 0.25
-        assert stream.reply.finish_reason == "interrupted"
-        assert stream.reply.text == text
+    stream = phi.stream(prompt, max_tokens=2000)
+    threading.Timer(0.3, stream.stop).start()
+    text = "".join(stream)
+    assert stream.reply.finish_reason == "interrupted"
+    assert stream.reply.text == text
+    assert bool(stream.reply.tokens) is begun
     assert phi("ice", temperature=0, max_tokens=5).text == greedy
 
 

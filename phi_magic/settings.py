@@ -64,9 +64,12 @@ class Settings(Sampling):
         help="The most tokens that prompt and answer may have together; memory is taken as it is needed. Never more than "
         "the model was trained for.",
     ).tag(config=True)
-    n_threads = Int(0, min=0, max=1024, help="Processor threads. 0: one for each physical core there is to use.").tag(
-        config=True
-    )
+    n_threads = Int(
+        0,
+        min=0,
+        max=1024,
+        help="The most processor threads; fewer are used while others keep the cores busy. 0: one for each physical core.",
+    ).tag(config=True)
     n_gpu_layers = Int(
         -1,
         min=-1,

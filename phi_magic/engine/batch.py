@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from .context import SLICE_MAX, context_params, slices
 from .llama import C, complaint, forget_complaints, freed_on_error
 from .memory_estimate import CELLS
 from .model import Model
+from .threads import Threads
 
 #: Passes of this many sequences and more are one class of kernels: a sequence has the same bits at every width from
 #: here up, whatever the others are. A pass with fewer is padded.
@@ -36,6 +38,8 @@ class Batch:
 
     def __init__(self, model: Model, plan: Plan, *, lanes: int, room: int) -> None:
         self._model = model
+        self._plan = plan
+        self._threads = Threads(plan.n_threads)  # for passes over one token of each
         self._stop = Stop()
         self._aborts = C.ggml_abort_callback(lambda _: self._stop.requested)
         self.lanes = max(lanes, WIDE)
@@ -96,7 +100,16 @@ class Batch:
         Raises:
             Interrupted: ``stop`` was set; the lanes are as they were before.
         """
-        self.extend({lane: [token] for lane, token in tokens.items()}, stop=stop)
+        started = time.perf_counter()
+        self._use_threads(self._threads.count)
+        try:
+            self.extend({lane: [token] for lane, token in tokens.items()}, stop=stop)
+        finally:
+            self._use_threads(self._plan.n_threads)
+        self._threads.took((time.perf_counter() - started) / max(WIDE, len(tokens)))
+
+    def _use_threads(self, count: int) -> None:
+        C.llama_set_n_threads(self._pointer, count, count)
 
     def extend(self, tokens: Mapping[int, Sequence[int]], *, stop: Stop) -> None:
         """Evaluate as many tokens for each of some lanes, in one pass.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from .llama import C, complaint, forget_complaints, freed_on_error
 from .memory_estimate import CELLS
 from .model import Model
 from .saved_states import WORTH, SavedState, SavedStates, common
+from .threads import Threads
 
 #: A pass over fewer tokens goes through other kernels, whose sums round differently: on a CPU, without repacked
 #: weights, every slicing of a prompt gives the same bits as long as each slice has at least this many tokens.
@@ -46,6 +48,7 @@ class Context:
         self.reusable = 0
         self._faithful = 0  # tokens up to where one was guessed in too wide a pass for the bits of single decoding
         self._saved = SavedStates()
+        self._threads = Threads(plan.n_threads)  # for passes over one token: a prompt's slices gain from all of them
 
     def fits(self, room: int) -> bool:
         """Whether a request that needs ``room`` tokens can use the context as it is."""
@@ -155,7 +158,10 @@ class Context:
 
     def append(self, token: int, *, stop: Stop) -> None:
         """Evaluate one generated token."""
+        started = time.perf_counter()
+        C.llama_set_n_threads(self._pointer, self._threads.count, self.plan.n_threads)
         self._pass([token], stop)
+        self._threads.took(time.perf_counter() - started)
 
     def extend(self, tokens: Sequence[int], *, stop: Stop) -> None:
         """Evaluate some tokens in one pass, with logits after each: :meth:`row`."""

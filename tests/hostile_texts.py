@@ -145,3 +145,35 @@ HOSTILE = [
         "=",
     ),
 ]
+
+#: Chat templates that take time or memory without bound. jinja2's sandbox lets them: the process that runs them ends them.
+ENDLESS_TEMPLATES = [
+    "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+    "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}",
+    "{{ 9 ** 9 ** 9 ** 9 }}",
+    "{{ [1] | slice(1000000000) | list }}",
+    "{% set x = 9 %}" + "{% set x = x * x %}" * 60,
+    # about 10 ** 12 characters, or the system has less memory
+    "{{ 'a' * 1000000000000 }}",
+    "{{ '%1000000000000d' % 1 }}",
+    "{{ 'a'.center(1000000000000) }}",
+    "{{ '{:1000000000000}'.format(1) }}",
+    "{{ [1] | tojson(indent=1000000000000) }}",
+    "{{ (1).to_bytes(1000000000000, 'big') }}",
+    "{{ 'a'.encode().ljust(1000000000000) }}",
+    "{{ [1] | batch(1000000000000, 1) | list }}",
+    # what is doubled, nested or squared again and again
+    "{% set x = 'aaaaaaaa' %}" + "{% set x = x + x %}" * 40,
+    "{% set x = 'aaaaaaaa' %}" + "{% set x = x ~ x %}" * 40,
+    "{% set x = 'aaaaaaaa' %}" + "{% set x = x | join(x) %}" * 9,
+    "{% set x = 'aaaaaaaa' %}" + "{% set x = x.join(x) %}" * 9,
+    "{% set x = 'aaaaaaaa' %}" + "{% set x = x | replace('a', x) %}" * 9,
+    "{% set x = 'aaaaaaaa' %}" + "{% set x = x.replace('', x) %}" * 9,
+    "{% set x = 'aaaaaaaa' %}" + "{% set x %}{{ x }}{{ x }}{% endset %}" * 40,
+    "{% macro f(x) %}{{ x }}{{ x }}{% endmacro %}{% set x = 'aaaaaaaa' %}" + "{% set x = f(x) %}" * 40,
+    "{% set x = [1] %}" + "{% set x = x + x %}" * 40,
+    "{% set x = 1 %}" + "{% set x = [x, x] %}" * 60 + "{{ x }}",
+    "{% set x = 1 %}" + "{% set x = (x, x) %}" * 60 + "{{ x | tojson }}",
+    "{% set x = 1 %}" + "{% set x = dict(a=x, b=x) %}" * 60 + "{{ x }}",
+    "{% set n = namespace(x=1) %}" + "{% set n.x = [n.x, n.x] %}" * 60 + "{{ n.x }}",
+]

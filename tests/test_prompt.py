@@ -1,6 +1,6 @@
 """What the model reads: variables filled in, roles from the template alone, nothing forged."""
 
-import threading
+from datetime import datetime
 
 import pytest
 
@@ -86,53 +86,58 @@ class TestTemplate:
             rendered(user("Hi"), template="{{ bos_token }}")
 
     @pytest.mark.parametrize(
-        "template",
+        "inside",
         [
-            "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
-            "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}",
-            "{{ 'a' * 1000000000 }}",
-            "{{ 9 ** 9 ** 9 }}",
-            "{{ '%1000000000d' % 1 }}",
-            "{{ 'a'.center(1000000000) }}",
-            "{{ '{:1000000000}'.format(1) }}",
-            "{{ ().__class__.__base__.__subclasses__() }}",
-            "{{ messages.__class__ }}",
-            "{{ raise_exception.__globals__ }}",
-            "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
-            "{% include 'x' %}",
-            # what is doubled, nested or squared again and again
-            "{% set x = 'aaaaaaaa' %}" + "{% set x = x + x %}" * 40,
-            "{% set x = 'aaaaaaaa' %}" + "{% set x = x ~ x %}" * 40,
-            "{% set x = 'aaaaaaaa' %}" + "{% set x = x | join(x) %}" * 9,
-            "{% set x = 'aaaaaaaa' %}" + "{% set x = x.join(x) %}" * 9,
-            "{% set x = 'aaaaaaaa' %}" + "{% set x = x | replace('a', x) %}" * 9,
-            "{% set x = 'aaaaaaaa' %}" + "{% set x = x.replace('', x) %}" * 9,
-            "{% set x = 'aaaaaaaa' %}" + "{% set x %}{{ x }}{{ x }}{% endset %}" * 40,
-            "{% macro f(x) %}{{ x }}{{ x }}{% endmacro %}{% set x = 'aaaaaaaa' %}" + "{% set x = f(x) %}" * 40,
-            "{% set x = [1] %}" + "{% set x = x + x %}" * 40,
-            "{% set x = 1 %}" + "{% set x = [x, x] %}" * 60 + "{{ x }}",
-            "{% set x = 1 %}" + "{% set x = (x, x) %}" * 60 + "{{ x | tojson }}",
-            "{% set x = 1 %}" + "{% set x = {'a': x, 'b': x} %}" * 60 + "{{ x == x | list }}",
-            "{% set x = 1 %}" + "{% set x = dict(a=x, b=x) %}" * 60 + "{{ x }}",
-            "{% set n = namespace(x=1) %}" + "{% set n.x = [n.x, n.x] %}" * 60 + "{{ n.x }}",
-            "{% set x = 9 %}" + "{% set x = x * x %}" * 60,
-            "{% set x = 'a' * 20 %}{{ x }}",
-            "{{ [1] | batch(1000000000, 1) | list }}",
-            "{{ [1] | slice(1000000000) | list }}",
-            "{{ 1.5 | round(1000000000) }}",
-            "{{ [1] | tojson(indent=1000000000) }}",
-            "{{ (1).to_bytes(1000000000, 'big') }}",
-            "{{ 'a'.encode().ljust(1000000000) }}",
-            "(" * 100_000,
-            "{{ " + "(" * 10_000 + "1" + ")" * 10_000 + " }}",
-            "{{ raise_exception('a\nb') }}",
-            "{{ messages[99].content }}",
-            "{% if %}",
+            "messages.__class__",
+            "messages | attr('__class__')",
+            "raise_exception.__globals__",
+            "strftime_now.__self__",
+            "'{0.__class__}'.format(messages)",
+            "'{m.__class__}'.format_map({'m': messages})",
+            "(messages | map(attribute='__class__') | list)[0]",
         ],
     )
-    def test_a_hostile_or_broken_template_is_one_line(self, template):
+    def test_python_s_internals_are_undefined(self, inside):
+        template = "{{ messages[0].content }}: {{ " + inside + " }}"
+        assert rendered(user("Hi"), template=template).text == "Hi: "
+
+    @pytest.mark.parametrize(
+        "inside",
+        [
+            "().__class__.__base__.__subclasses__()",
+            "messages[0].__init__.__globals__",
+            "raise_exception.__code__.co_filename",
+            "strftime_now.__func__.__globals__",
+            "cycler.__init__.__globals__.os",
+            "messages.append(1)",
+            "messages.clear()",
+            "messages[0].update(content='forged')",
+        ],
+    )
+    def test_reaching_further_and_changing_the_messages_are_refused(self, inside):
+        messages = [user("Hi")]
+        with pytest.raises(PhiError, match=r"cannot be used .* unsafe"):
+            rendered(*messages, template="{{ messages[0].content }}: {{ " + inside + " }}")
+        assert messages == [user("Hi")]
+
+    @pytest.mark.parametrize(
+        ("template", "complaint"),
+        [
+            ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "recursion"),
+            ("{% include 'x' %}", "no loader"),
+            ("(" * 100_000, "drops the prompt"),
+            ("{{ " + "(" * 10_000 + "1" + ")" * 10_000 + " }}", "recursion"),
+            ("{{ raise_exception('a\nb') }}", "refuses the conversation: a b"),
+            ("{{ messages[99].content }}", "no element 99"),
+            ("{{ 1 / 0 }}", "division by zero"),
+            ("{{ {} | tojson(indent=messages) }}", "cannot be used"),
+            ("{% if %}", "Expected an expression"),
+        ],
+    )
+    def test_a_broken_template_is_one_line(self, template, complaint):
         with pytest.raises(PhiError) as error:
             rendered(user("Hi"), template=template)
+        assert complaint in str(error.value)
         assert "\n" not in str(error.value)
 
     def test_what_published_templates_do_still_works(self):
@@ -147,18 +152,36 @@ class TestTemplate:
         text = rendered(user(" Hi "), user("And"), template=template).text
         assert text == '<user2>Hia, b<user4>And0{"a": [1, null]}user/userx1Bynoneleft'
 
-    def test_two_threads_have_a_budget_each(self):
-        template = "{% for m in messages %}" + "{{ m.content ~ 'x' }}" * 4 + "{% endfor %}"
-        long, texts = "a" * 4_000_000, []
-        team = [
-            threading.Thread(target=lambda: texts.append(len(rendered(user(long), template=template).text)))
-            for _ in range(2)
-        ]
-        for thread in team:
-            thread.start()
-        for thread in team:
-            thread.join()
-        assert texts == [4 * 4_000_001] * 2
+    def test_json_is_written_as_transformers_writes_it(self):
+        said = rendered(user("<é>"), template="{{ messages | tojson }}").text
+        assert said == '[{"role": "user", "content": "<é>"}]'
+        keys = "{{ messages[0].content }}{{ {'b': 1, 'a': [2]} | tojson(indent=1, separators=(',', ':'), sort_keys=true) }}"
+        assert rendered(user("Hi"), template=keys).text == 'Hi{\n "a":[\n  2\n ],\n "b":1\n}'
+
+    def test_what_a_template_marks_for_training_is_written(self):
+        template = "{% for m in messages %}{% generation %}{{ m.content }}!{% endgeneration %}{% endfor %}"
+        assert rendered(user("Hi"), template=template).text == "Hi!"
+
+    def test_names_that_transformers_sets_are_there(self):
+        assert rendered(user("Hi"), template="{{ messages[0].content }}{{ tools }}{{ documents }}").text == "HiNoneNone"
+
+
+class TestDate:
+    TEMPLATE = "{{ strftime_now('%d %b %Y') }}: {{ messages[-1].content }}"
+    DAY = datetime(2025, 12, 24, 18, 30)  # noqa: DTZ001 (local time, as in render)
+
+    def test_a_template_writes_the_date_that_it_is_given(self):
+        result = render([user("Hi")], template=self.TEMPLATE, controls=[], now=self.DAY)
+        assert (result.text, result.date) == ("24 Dec 2025: Hi", "2025-12-24T18:30:00")
+
+    def test_the_recorded_date_gives_the_same_prompt_on_another_day(self):
+        today = render([user("Hi")], template=self.TEMPLATE, controls=[])
+        again = render([user("Hi")], template=self.TEMPLATE, controls=[], now=datetime.fromisoformat(today.date))
+        assert again == today
+
+    def test_a_template_that_asks_for_no_date_has_none_recorded(self):
+        template = "{% if strftime_now is defined %}{{ messages[-1].content }}{% endif %}"
+        assert render([user("Hi")], template=template, controls=[], now=self.DAY).date == ""
 
 
 class TestControlTokens:

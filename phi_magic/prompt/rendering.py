@@ -1,14 +1,15 @@
-"""From what a user wrote to what a model reads: variables, the chat template, control tokens kept apart from text.
+"""Render a conversation to the text that a model reads, and keep control tokens apart from text.
 
-Control tokens come from the chat template alone. Any text of a user, a variable or a model that spells one is broken up
-by a character, the *shield*, before the template sees it; the tokenizer takes the shield out again after it has found
-the real control tokens (:meth:`phi_magic.engine.model.Model.tokenize`).
+Control tokens come from the chat template alone. Where a text of the user, of a variable or of the model spells one, a
+character, the *shield*, is put inside it before the template sees the text. The tokenizer removes the shield after it has
+found the real control tokens (:meth:`phi_magic.engine.model.Model.tokenize`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -26,10 +27,17 @@ INSTRUCT_OUTPUT = (
 
 @dataclass(frozen=True)
 class Rendered:
-    """A prompt as the model shall read it; ``shield`` is empty where no text looked like a control token."""
+    """A prompt as the model reads it.
+
+    Attributes:
+        text: the prompt.
+        shield: the character inside each text that only looks like a control token; empty where there is none.
+        date: the date and time, in ISO 8601, that the template wrote into the prompt; empty where it asked for none.
+    """
 
     text: str
     shield: str = ""
+    date: str = ""
 
 
 def render(
@@ -39,26 +47,36 @@ def render(
     controls: Iterable[str],
     bos: str = "",
     eos: str = "",
+    now: datetime | None = None,
 ) -> Rendered:
-    """What the model reads for a conversation that ends with the user's turn.
+    """Render a conversation that ends with the user's turn.
 
-    A template that drops the system message without a word, as some that Phi-3 was published with do, is noticed: the
-    message then goes into the first user turn.
+    Some templates drop the system message without a word, as some that Phi-3 was published with do. The message then
+    goes into the first user turn.
+
+    Args:
+        template: the model's chat template; None where it has none.
+        controls: the texts of the model's control tokens.
+        bos: the text of the token that begins a sequence.
+        eos: the text of the token that ends one.
+        now: the date for a template that asks for it with ``strftime_now``; the present, in local time, where left out.
 
     Raises:
-        PhiError: a template that is broken, reaches for Python's insides, or takes too much time or memory.
+        PhiError: a template that is broken, reaches for Python's internals, or refuses the conversation.
     """
-    from .template import write
+    from .template import Clock, write
 
     shield = unused_character([message["content"] for message in messages] + [template or ""])
     safe, shielded = _shielded(messages, list(controls), shield)
-    run = partial(write, template or INSTRUCT_OUTPUT)
-    variables = {"bos_token": bos, "eos_token": eos, "add_generation_prompt": True}
+    clock = Clock(now or datetime.now())  # noqa: DTZ005 (local time, as transformers has it)
+    run = partial(write, template or INSTRUCT_OUTPUT, clock=clock)
+    # The names that transformers always sets: templates test `tools is not none` as well as `tools is defined`.
+    variables = {"bos_token": bos, "eos_token": eos, "add_generation_prompt": True, "tools": None, "documents": None}
     system = safe[0]["content"] if safe and safe[0]["role"] == "system" else ""
     text = _rendered_with_system(run, safe, variables, system) if system else run({**variables, "messages": safe})
     if safe[-1]["content"].strip() not in text:
         raise PhiError("the model's chat template drops the prompt; --raw sends it without a template")
-    return Rendered(text, shield if shielded else "")
+    return Rendered(text, shield if shielded else "", clock.now.isoformat() if clock.read else "")
 
 
 def _rendered_with_system(
@@ -78,13 +96,13 @@ def _rendered_with_system(
 
 
 def unused_character(texts: Sequence[str]) -> str:
-    """A character of a private-use plane that none of the texts has."""
+    """Find a character of a private-use plane that none of the texts has."""
     used = set().union(*texts)
     return next(c for c in map(chr, range(0x10FFFD, 0x100000, -1)) if c not in used)
 
 
 def _shielded(messages: Sequence[Message], controls: list[str], shield: str) -> tuple[list[Message], bool]:
-    """The messages with every control token's text broken up, and whether there was any."""
+    """Put the shield inside every control token's text; return the messages, and whether there was any."""
     broken = {text: text[0] + shield + text[1:] for text in controls if len(text) > 1}
     found = False
     safe: list[Message] = []

@@ -77,6 +77,18 @@ def shell(config, tmp_path):
 
 
 @pytest.fixture(scope="session")
+def llama_cpp_sources():
+    """llama.cpp's sources, which pip fetches once, without the guard that holds the tests to the loopback."""
+    from benchmarks.__main__ import FOLDER
+    from benchmarks.stand_in import sources
+
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTHONPATH")
+        return sources(FOLDER)
+
+
+@pytest.fixture(scope="session")
 def slow_model(tmp_path_factory):
     """The path of a GGUF that writes some fifty words a second for as long as it may: there is time to interrupt it."""
     path = tmp_path_factory.mktemp("slow") / "slow.gguf"

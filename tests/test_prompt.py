@@ -162,9 +162,6 @@ class TestTemplate:
         template = "{% for m in messages %}{% generation %}{{ m.content }}!{% endgeneration %}{% endfor %}"
         assert rendered(user("Hi"), template=template).text == "Hi!"
 
-    def test_names_that_transformers_sets_are_there(self):
-        assert rendered(user("Hi"), template="{{ messages[0].content }}{{ tools }}{{ documents }}").text == "HiNoneNone"
-
 
 class TestDate:
     TEMPLATE = "{{ strftime_now('%d %b %Y') }}: {{ messages[-1].content }}"

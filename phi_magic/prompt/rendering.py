@@ -70,8 +70,7 @@ def render(
     safe, shielded = _shielded(messages, list(controls), shield)
     clock = Clock(now or datetime.now())  # noqa: DTZ005 (local time, as transformers has it)
     run = partial(write, template or INSTRUCT_OUTPUT, clock=clock)
-    # The names that transformers always sets: templates test `tools is not none` as well as `tools is defined`.
-    variables = {"bos_token": bos, "eos_token": eos, "add_generation_prompt": True, "tools": None, "documents": None}
+    variables = {"bos_token": bos, "eos_token": eos, "add_generation_prompt": True}
     system = safe[0]["content"] if safe and safe[0]["role"] == "system" else ""
     text = _rendered_with_system(run, safe, variables, system) if system else run({**variables, "messages": safe})
     if safe[-1]["content"].strip() not in text:

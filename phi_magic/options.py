@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import difflib
 import io
 import keyword
 import shlex
@@ -17,6 +16,7 @@ from traitlets import Int, List
 from .errors import PhiError
 from .phi import Phi
 from .settings import checked, takes
+from .suggestions import did_you_mean
 
 _TRAITS = Phi.class_traits(config=True)
 _TOP_LOGPROBS = Int(min=0, max=1000)  # no setting of its own, checked like one
@@ -175,8 +175,7 @@ def _next(words: shlex.shlex) -> str:
 
 def unknown(name: str, known: Sequence[str] | dict[str, Any], kind: str = "option") -> str:
     """One line for a name that does not exist, with the nearest that does."""
-    near = difflib.get_close_matches(name, list(known), 1, cutoff=0.5)
-    return f"there is no {kind} {name}" + (f"; did you mean {near[0]}?" if near else f" ({', '.join(known)})")
+    return f"there is no {kind} {name}" + (did_you_mean(name, known) or f" ({', '.join(known)})")
 
 
 def overrides(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from traitlets import Float, Int
 
 from .errors import PhiError
-from .models.files import nearest
 from .phi import Phi
 from .rendering.table import Table
 from .reply import Reply
 from .settings import ANSWER_TRAITS, SEED_MAX, checked, takes
+from .suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from .generation.stream import StreamAll
@@ -71,7 +71,7 @@ def parse(words: Sequence[str], *, most: int = MOST) -> Grid:
         name = name.replace("-", "_")
         if name not in _TRAITS:
             known = ", ".join(SWEPT)
-            raise PhiError(f"{name!r} cannot be swept{nearest(name, list(SWEPT))} (these can: {known})")
+            raise PhiError(f"{name!r} cannot be swept{did_you_mean(name, SWEPT)} (these can: {known})")
         if not equals or not text:
             raise PhiError(f"{name} needs values: {name}=A,B or {name}=FROM:TO or {name}=FROM:TO:STEP")
         if name in axes:

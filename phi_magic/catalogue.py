@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from .errors import PhiError
 from .machine import Budget, available, show_size
-from .models.files import KNOWN, ModelFile, cached, file_sha256, resolve
+from .models.files import KNOWN, ModelFile, file_sha256, on_this_machine, resolve
 from .paths import show_path
 from .phi import Phi
 from .rendering.table import Table
 
 
 def listing(phi: Phi) -> Table:
-    """Every model known by name, cached, or loaded: what it is, what memory it needs, and whether that is there."""
+    """Every model known by name, on this machine, or loaded: what it is, what memory it needs, and whether that is there."""
     budget = available()
-    files = {file.name: file for file in [*_shipped(), *cached()]}
+    files = {file.name: file for file in [*_shipped(), *on_this_machine()]}
     held = loaded()
     if held and not any(_same(held, file.path) for file in files.values()):
         files[str(held)] = ModelFile(str(held), held)
@@ -62,14 +61,6 @@ def loaded() -> Path | None:
     return found
 
 
-def names() -> list[str]:
-    """What may be called a model's name here, for completion."""
-    found: list[ModelFile] = []
-    with suppress(PhiError):  # a cache that cannot be read: %phi_models says so
-        found = cached()
-    return [*KNOWN, *(file.name for file in found if file.name not in KNOWN)]
-
-
 def _row(phi: Phi, file: ModelFile, budget: Budget, held: Path | None) -> list[str]:
     try:
         size = show_size(file.path.stat().st_size)
@@ -79,7 +70,7 @@ def _row(phi: Phi, file: ModelFile, budget: Budget, held: Path | None) -> list[s
     except PhiError as error:
         return [file.name, "damaged", size, "", "", "", str(error)]
     in_memory = held is not None and _same(held, file.path)
-    where = "loaded" if in_memory else "cached" if file.repo_id else "shipped"
+    where = "loaded" if in_memory else file.place
     fits = "yes" if in_memory or info.memory <= budget.bytes else "no"
     return [file.name, where, size, info.quantisation, f"{info.context_length:,}", show_size(info.memory), fits]
 

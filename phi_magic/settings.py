@@ -9,6 +9,7 @@ from typing import Any
 from traitlets import Bool, Enum, HasTraits, Int, List, TraitError, TraitType, Unicode, default
 
 from .errors import PhiError
+from .models.known import DEFAULT
 from .rendering.formats import FORMS
 from .sampling import Number, Sampling
 
@@ -97,7 +98,7 @@ class Settings(Sampling):
 
     @default("model")
     def _model_from_environment(self) -> str:
-        return os.environ.get("PHI_MAGIC_MODEL", "phi-3-mini-4k")
+        return os.environ.get("PHI_MAGIC_MODEL") or DEFAULT
 
     def settings(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Every trait's value, with ``options`` checked and put in place for one call; ``None`` means the trait's own.

@@ -41,8 +41,9 @@ def pytest_configure(config):
 
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path, monkeypatch):
-    """Each test has its own home for IPython, Jupyter and the hub's cache, and works in an empty folder."""
-    for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "HF_HOME"):
+    """Each test has its own home, for IPython, Jupyter, caches and models too, and works in an empty folder."""
+    jupyter = ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")
+    for name in (*jupyter, "HF_HOME", "HOME", "OLLAMA_MODELS", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
     constants = sys.modules.get("huggingface_hub.constants")
     if constants is not None:

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "phi_magic"
 # Each heavy library has its rooms, and no other module knows it.
 ROOMS = {
     "llama_cpp": {"engine.llama"},
-    "huggingface_hub": {"models.files"},
+    "huggingface_hub": {"models.hub_cache"},
     "ipywidgets": {f"widgets.{name}" for name in ("controls", "explorer", "panel", "seed", "tokens")},
     "anywidget": {"widgets.explorer", "widgets.labels", "widgets.tokens"},
 }

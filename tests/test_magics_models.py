@@ -1,6 +1,8 @@
 """%phi_models in a shell: what there is, and bringing, loading and removing it."""
 
 import hashlib
+import json
+import os
 import shutil
 from importlib.resources import files
 from pathlib import Path
@@ -82,6 +84,20 @@ class TestList:
         assert "damaged" in told
         assert "web page" in told
 
+    def test_what_ollama_and_lm_studio_have(self, ip):
+        digest = hashlib.sha256(DEMO.read_bytes()).hexdigest()
+        ollama = Path(os.environ["OLLAMA_MODELS"])
+        manifest = ollama / "manifests/registry.ollama.ai/library/haiku/latest"
+        layer = {"mediaType": "application/vnd.ollama.image.model", "digest": f"sha256:{digest}"}
+        theirs = Path(os.environ["HOME"]) / ".lmstudio/models" / TINY
+        for folder in (manifest.parent, ollama / "blobs", theirs.parent):
+            folder.mkdir(parents=True)
+        manifest.write_text(json.dumps({"layers": [layer]}))
+        shutil.copy(DEMO, ollama / "blobs" / f"sha256-{digest}")
+        shutil.copy(DEMO, theirs)
+        assert "Ollama" in row(ip, "ollama:haiku")
+        assert "LM Studio" in row(ip, TINY)
+
 
 class TestInfo:
     def test_what_the_gguf_says(self, ip, tiny):
@@ -162,3 +178,4 @@ def test_tab_completes_actions_and_models(ip, tiny):
     assert "pull" in offered("%phi_models pu")
     assert "phi-2" in offered("%phi_models info phi-2")
     assert TINY in offered("%phi_models rm someone")
+    assert TINY in offered("%phi -m someone")

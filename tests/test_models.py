@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from phi_magic.errors import PhiError
+from phi_magic import Phi, PhiError
 from phi_magic.gguf.checks import read_header
 from phi_magic.models import files as models
 
@@ -106,6 +106,21 @@ def test_a_cached_file_without_links_has_no_hash_yet(cache):
     assert models.file_sha256(found.path) == hashlib.sha256(b"the model").hexdigest()
 
 
+def test_a_model_that_reasons_is_known_by_name(cache):
+    known = models.KNOWN["phi-4-mini-reasoning"]
+    entry = cache(known.repo_id, known.filename)
+    assert models.resolve("phi-4-mini-reasoning", download=False).path == entry
+
+
+def test_a_path_with_blanks_and_one_that_is_no_utf_8_are_taken(tmp_path):
+    for name in ("my  own model.gguf", os.fsdecode(b"m\xf6del.gguf")):
+        path = tmp_path / name
+        path.write_bytes(b"GGUF")
+        found = models.resolve(str(path))
+        assert found.path == path
+        assert models.file_sha256(found.path) == hashlib.sha256(b"GGUF").hexdigest()
+
+
 def test_what_is_not_here_is_not_fetched_unasked():
     assert "to download it: %phi_models pull phi-2" in refusal("phi-2", download=False)
 
@@ -113,7 +128,9 @@ def test_what_is_not_here_is_not_fetched_unasked():
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
-        ("phi-3", "unknown model 'phi-3'; did you mean phi-3-mini-4k?"),
+        ("phi-3", "unknown model 'phi-3'; did you mean phi-3-mini-4k or phi-3.5-mini?"),
+        ("phi3", "unknown model 'phi3'; did you mean phi-3-mini-4k or phi-3.5-mini?"),
+        ("phi4mini", "unknown model 'phi4mini'; did you mean phi-4-mini?"),
         ("phi2", "unknown model 'phi2'; did you mean phi-2?"),
         ("", "unknown model ''"),
         ("   ", "unknown model '   '"),
@@ -196,18 +213,6 @@ def test_only_the_cache_is_removed_from(tmp_path):
     assert path.exists()
 
 
-def test_a_hash_is_made_once_while_the_file_stays(tmp_path, monkeypatch):
-    path = tmp_path / "model.gguf"
-    path.write_bytes(b"one")
-    one = models.file_sha256(path)
-    monkeypatch.setattr(models, "sha256_of", lambda path: "made again")
-    assert models.file_sha256(path) == one == hashlib.sha256(b"one").hexdigest()
-    path.write_bytes(b"another")
-    assert models.file_sha256(path) == "made again"
-    with pytest.raises(PhiError, match="cannot be read"):
-        models.file_sha256(tmp_path / "nothing.gguf")
-
-
 def test_neither_the_shipped_model_nor_a_path_needs_the_hub(tmp_path):
     (tmp_path / "my.gguf").write_bytes(b"GGUF")
     code = (
@@ -236,3 +241,10 @@ def test_a_variable_that_huggingface_hub_cannot_read_is_one_line():
     environment = {**os.environ, "HF_HUB_DOWNLOAD_TIMEOUT": "soon"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert "check HF_ENDPOINT and the other HF_ variables" in done.stdout
+
+
+def test_an_empty_variable_is_no_model(monkeypatch):
+    monkeypatch.setenv("PHI_MAGIC_MODEL", "")
+    assert Phi().model == models.DEFAULT
+    monkeypatch.setenv("PHI_MAGIC_MODEL", "demo")
+    assert Phi().model == "demo"

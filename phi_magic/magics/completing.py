@@ -7,7 +7,7 @@ from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..conversation import names
-from ..models.files import KNOWN
+from ..models import files
 from ..options import Option
 from ..settings import Settings
 
@@ -30,7 +30,7 @@ def schemas(shell: InteractiveShell) -> list[str]:
 
 
 _VALUES: dict[str, Callable[[InteractiveShell], list[str]]] = {
-    "--model": lambda shell: list(KNOWN),
+    "--model": lambda shell: files.names(),
     "--format": lambda shell: list(Settings.format.values or ()),
     "--chat": lambda shell: names(),
     "--schema": schemas,

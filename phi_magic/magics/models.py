@@ -28,14 +28,14 @@ class ModelsMagics(PhiMagics):
     def phi_models(self, line: str) -> None:
         """Say what models there are; bring, load and remove them.
 
-        %phi_models                  known by name, in the hub's cache, loaded: size, memory needed, fits or not
+        %phi_models                  known by name, in the hub's cache, Ollama's, LM Studio's: size, memory needed, fits or not
         %phi_models pull phi-2       download it, or go on where a download stopped; a damaged file is fetched anew
         %phi_models load phi-2       load it now rather than with the first question
         %phi_models unload           free the loaded model's memory
         %phi_models info demo        what its GGUF says: licence, architecture, chat template, hash
         %phi_models rm phi-2         delete it from the hub's cache, after a question; -y answers it
 
-        NAME is a known name, owner/repo/file.gguf on the hub, or a path; load and info without it take Phi.model.
+        NAME is a known name, owner/repo/file.gguf on the hub, ollama:MODEL, or a path; load and info without it take Phi.model.
         """
         with one_line():
             action, *words = line.split() or ["list"]
@@ -100,7 +100,7 @@ def _show(table: Table) -> None:
 
 def complete(shell: InteractiveShell, event: Any) -> list[str]:
     """For Tab: the actions, then the names of models."""
-    from ..catalogue import names
+    from ..models.files import names
 
     words = event.line.split()
     first = len(words) == 1 or (len(words) == 2 and event.symbol)

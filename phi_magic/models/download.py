@@ -1,21 +1,20 @@
-"""Brings a file from the hub into huggingface_hub's cache, and says in one line why it could not.
+"""Bring a file from the hub into huggingface_hub's cache, or say in one line why it could not be had.
 
-huggingface_hub's own download throws a partial file away when it is cut (since 2.0), and 2 GB begin again. So the
-transfer is ours, in its session, with its headers, progress bar, lock and cache layout: the partial file stays, where
-huggingface_hub kept it before, and the next call goes on from its last byte. Nothing enters the cache whose SHA-256
+huggingface_hub 2 has a transfer of its own, ``http_get``, and this one is ours for what that loses (tests/hub/ holds it to
+each): it writes whole chunks of 10 MiB, so a cut connection, Ctrl-C or a killed process loses what came since the last
+one, and a stop is not noticed before the next; it does not try again after a read error or a status of 5xx; and it waits
+in silence, for as long as a busy hub asks. Its ``hf_hub_download`` also deletes the partial file (since 2.0). All the rest
+is the library's: session, headers, progress bar, lock and the layout of the cache. Nothing enters the cache whose SHA-256
 is not what the hub says.
 """
 
 from __future__ import annotations
 
 import contextlib
-import difflib
 import errno
-import hashlib
 import importlib
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,11 +23,11 @@ from ..errors import PhiError
 from ..interrupt import Interrupted
 from ..machine import show_size
 from ..paths import show_path
+from ..suggestions import closest
+from .fingerprint import sha256_of
+from .retry import patiently
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
-PATIENCE = 3  # further tries where no byte came, 1, 2 and 4 seconds apart
-LONGEST_WAIT = 30  # seconds; a Retry-After that asks for more is the user's to wait out
-PASSING = {408, 429, 500, 502, 503, 504}  # statuses worth another try
 
 
 def download_file(
@@ -41,7 +40,7 @@ def download_file(
     """
     cache = Path(hub.constants.HF_HUB_CACHE)
     with _explained(hub, name, repo_id, filename):
-        metadata = _patiently(hub, notify, lambda: hub.get_hf_file_metadata(hub.hf_hub_url(repo_id, filename)))
+        metadata = patiently(hub, notify, lambda: hub.get_hf_file_metadata(hub.hf_hub_url(repo_id, filename)))
         etag, size = metadata.etag or "", metadata.size
         if not (metadata.commit_hash and size and re.fullmatch(r"[\w-]+", etag)):
             raise PhiError(f"{name}: {hub.constants.ENDPOINT} does not answer as a hub does; check HF_ENDPOINT")
@@ -111,7 +110,7 @@ def _transfer(
                     notify(text)
 
             if have < size:
-                _patiently(hub, tell, rest, broken=(http.TransportError,), progress=file.tell)
+                patiently(hub, tell, rest, broken=(http.TransportError,), progress=file.tell)
     except (KeyboardInterrupt, Interrupted, http.HTTPError):
         came = show_size(partial.stat().st_size if partial.exists() else 0)
         notify(f"{name}: stopped at {came} of {show_size(size)}; the next pull goes on from there")
@@ -119,37 +118,6 @@ def _transfer(
     if partial.stat().st_size != size:
         partial.unlink()
         raise PhiError(f"{name}: more came than the {show_size(size)} that the hub says, and is deleted; pull again")
-
-
-def _patiently(
-    hub: Any,
-    notify: Callable[[str], None],
-    attempt: Callable[[], Any],
-    *,
-    broken: tuple[type[Exception], ...] = (),
-    progress: Callable[[], int] = lambda: 0,
-) -> Any:
-    """What `attempt` returns, tried again while the hub is busy or, for the errors `broken`, the connection breaks."""
-    tries, before = 0, progress()
-    while True:
-        try:
-            return attempt()
-        except (hub.errors.HfHubHTTPError, *broken) as error:
-            if progress() > before:
-                tries, before = 0, progress()
-            response = getattr(error, "response", None)
-            asked = response.headers.get("Retry-After", "") if response is not None else ""
-            wait = int(asked) if asked.isdecimal() else 2**tries
-            if (
-                tries >= PATIENCE
-                or wait > LONGEST_WAIT
-                or (response is not None and response.status_code not in PASSING)
-            ):
-                raise
-            what = "the connection broke" if response is None else f"the hub answers {response.status_code}"
-            notify(f"{what}; trying again in {wait} s")
-        tries += 1
-        time.sleep(wait)
 
 
 @contextlib.contextmanager
@@ -164,15 +132,6 @@ def _locked(hub: Any, lock: Path, notify: Callable[[str], None]) -> Iterator[Non
             notify("another process is downloading this file; waiting for it")
             stack.enter_context(hub.utils.WeakFileLock(lock))
         yield
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's content, in hexadecimal; about a second for each GB."""
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _http(hub: Any) -> Any:
@@ -222,13 +181,13 @@ def _advice(hub: Any, error: BaseException, repo_id: str, filename: str) -> str:
 
 
 def _others(hub: Any, repo_id: str, filename: str) -> str:
-    """The GGUFs that are in the repository, those with the nearest names; one request."""
+    """The GGUFs in the repository with the nearest names; one request."""
     try:
         names = [name for name in hub.HfApi().list_repo_files(repo_id) if name.lower().endswith(".gguf")]
-    except (OSError, _http(hub).HTTPError):  # the error this hint goes with says enough
+    except Exception:  # noqa: BLE001 - whatever is wrong with the list, the error that this hint goes with says enough
         return ""
-    close = difflib.get_close_matches(filename, names, n=3, cutoff=0.3)
-    return f"; there are {', '.join(close)}" if close else f"; its files are at {hub.constants.ENDPOINT}/{repo_id}"
+    near = closest(filename, names, alike=3)
+    return f"; there are {', '.join(near)}" if near else f"; its files are at {hub.constants.ENDPOINT}/{repo_id}"
 
 
 def disk_advice(error: OSError, folder: Path) -> str:

@@ -1,71 +1,41 @@
-"""From a model's name to its file: shipped, on the disk, in huggingface_hub's cache, or on the hub.
+"""From a model's name to its file: shipped, on the disk, in the hub's cache, Ollama's, LM Studio's, or on the hub.
 
-The only module that imports huggingface_hub, and not before a hub's name is asked for. A cached file is found without
-a request; what is not cached is brought by :mod:`phi_magic.models.download`.
+What lies on this machine is found without a request; what does not is brought by :mod:`phi_magic.models.download`.
 """
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import os
 import re
-import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from ..errors import PhiError
-from ..interrupt import Stop
 from ..paths import expanded, show_path
-from .download import SHA256, disk_advice, download_file, sha256_of
+from ..suggestions import did_you_mean
+from . import hub_cache, lm_studio, ollama
+from .download import download_file
+from .fingerprint import file_sha256
+from .hub_cache import cached
+from .known import DEFAULT, HUB_NAME, KNOWN, Known, ModelFile
 
-DEFAULT = "phi-3-mini-4k"
-HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)/(?P<file>[^\\]+\.gguf)", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Known:
-    """A model with a name of its own; `size` in bytes, about."""
-
-    repo_id: str | None
-    filename: str
-    size: int
-    licence: str
-    about: str
-
-
-KNOWN = {
-    "demo": Known(None, "phi-demo.gguf", 3_000_000, "MIT", "shipped with phi_magic: tiny, writes haiku"),
-    "phi-3-mini-4k": Known(
-        "microsoft/Phi-3-mini-4k-instruct-gguf",
-        "Phi-3-mini-4k-instruct-q4.gguf",
-        2_393_231_072,
-        "MIT",
-        "3.8 billion parameters, 4,096 tokens of context",
-    ),
-    "phi-2": Known(
-        "TheBloke/phi-2-GGUF", "phi-2.Q4_K_M.gguf", 1_790_000_000, "MIT", "2.8 billion parameters, 2,048 tokens"
-    ),
-    "phi-4": Known(
-        "microsoft/phi-4-gguf", "phi-4-q4.gguf", 9_050_000_000, "MIT", "14.7 billion parameters, 16,384 tokens"
-    ),
-}
-
-
-@dataclass(frozen=True)
-class ModelFile:
-    """A model's file on this machine; `sha256` is None where nobody has told it yet (see `file_sha256`)."""
-
-    name: str
-    path: Path
-    repo_id: str | None = None
-    filename: str = ""
-    revision: str | None = None
-    sha256: str | None = None
+__all__ = [
+    "DEFAULT",
+    "HUB_NAME",
+    "KNOWN",
+    "ModelFile",
+    "cached",
+    "file_sha256",
+    "names",
+    "notice",
+    "on_this_machine",
+    "pull",
+    "remove",
+    "resolve",
+]
 
 
 def notice(text: str) -> None:
@@ -81,122 +51,94 @@ def resolve(
     notify: Callable[[str], None] = notice,
     check: Callable[[], None] = lambda: None,
 ) -> ModelFile:
-    """The file of the model `name`: a known name, a path to a GGUF, or ``owner/repo/file.gguf`` on the hub.
+    """Find the file of a model.
 
-    A path that exists goes before a hub's name. A file in huggingface_hub's cache is found without a request; else it
-    is downloaded, unless `download` is false: `notify` hears how much, and a progress bar shows how far. Ctrl-C keeps
-    what has come, and the next call goes on from there; so does whatever `check` raises, which is called meanwhile.
+    A path that exists goes before a hub's name. A hub's file is looked for in huggingface_hub's cache, then in LM
+    Studio's folder. Where it is in neither it is downloaded, with a progress bar. Ctrl-C keeps what has come, and the
+    next call goes on from there.
 
-    Raises PhiError, one line that says what to do.
+    Args:
+        name: a known name, a path to a GGUF, ``owner/repo/file.gguf`` on the hub, or ``ollama:MODEL``.
+        download: whether to download what is not on this machine.
+        notify: told in a line what is downloaded, and how large it is.
+        check: called for every piece that comes; what it raises ends the download.
+
+    Raises:
+        PhiError: the model cannot be had; one line that says what to do.
     """
     source = _source(name)
     if isinstance(source, ModelFile):
         return source
     repo_id, filename = source
-    found = _in_cache(name, repo_id, filename)
+    found = hub_cache.find(name, repo_id, filename) or lm_studio.find(repo_id, filename)
     if found is None and download:
-        download_file(_hub(), name, repo_id, filename, notify, check)
-        found = _in_cache(name, repo_id, filename)
+        download_file(hub_cache.library(), name, repo_id, filename, notify, check)
+        found = hub_cache.find(name, repo_id, filename)
     if found is None:
         raise PhiError(
-            f"{name} is not in the cache {show_path(_cache())}; to download it: %phi_models pull {name}, "
+            f"{name} is not in the cache {show_path(hub_cache.folder())}; to download it: %phi_models pull {name}, "
             f"or in a terminal: python -m phi_magic -m {name} Hello"
         )
     return found
 
 
 def pull(name: str, *, notify: Callable[[str], None] = notice) -> ModelFile:
-    """Download the model `name` if need be; a cached file is checked against its SHA-256 and fetched anew if damaged.
+    """Download a model where need be; a file in the hub's cache that is damaged is fetched anew.
 
-    Raises PhiError, one line that says what to do.
+    Raises:
+        PhiError: the model cannot be had; one line that says what to do.
     """
     source = _source(name)
     if not isinstance(source, ModelFile):
-        found = _in_cache(name, *source)
+        found = hub_cache.find(name, *source)
         if found and found.sha256 and found.sha256 != file_sha256(found.path):
             notify(f"{name}: the cached file is damaged; fetching it anew")
-            remove(name)
+            hub_cache.remove(name, *source)
     return resolve(name, notify=notify)
 
 
-def cached() -> list[ModelFile]:
-    """Every GGUF in huggingface_hub's cache, whoever put it there, by name; no request is made."""
-    hub = _hub()
-    try:
-        repos = hub.scan_cache_dir(_cache()).repos
-    except hub.errors.CacheNotFound:
-        return []
-    except (OSError, ValueError) as error:
-        raise PhiError(f"the cache {show_path(_cache())} cannot be read: {error}") from error
-    found: dict[str, ModelFile] = {}
-    for repo in (repo for repo in repos if repo.repo_type == "model"):
-        # the revision that main names goes last, and so prevails
-        for revision in sorted(repo.revisions, key=lambda r: ("main" in r.refs, r.last_modified)):
-            for file in revision.files:
-                filename = file.file_path.relative_to(revision.snapshot_path).as_posix()
-                if filename.lower().endswith(".gguf") and file.file_path.exists():
-                    model = _model(repo.repo_id, filename, file.file_path, revision.commit_hash)
-                    found[model.name] = model
-    return [found[name] for name in sorted(found)]
-
-
 def remove(name: str) -> int:
-    """Delete the model `name` from huggingface_hub's cache, in every revision; the bytes that this freed.
+    """Delete a model from huggingface_hub's cache, in every revision, and return how many bytes that freed.
 
-    Raises PhiError when it is not there, or lies outside the cache.
+    Raises:
+        PhiError: it is not there, or lies outside the cache.
     """
     source = _source(name)
-    if isinstance(source, ModelFile):
-        raise PhiError(f"{name} is not in the hub's cache; delete the file {show_path(source.path)} yourself")
-    repo_id, filename = source
-    folder = _cache() / _hub().file_download.repo_folder_name(repo_id=repo_id, repo_type="model")
-    snapshots = list(folder.glob("snapshots/*"))
-    entries = [path for path in (snapshot / filename for snapshot in snapshots) if os.path.lexists(path)]
-    if not entries:
-        raise PhiError(f"{name} is not in the cache {show_path(_cache())}")
-    freed = 0
-    try:
-        # where the system has no links, the entries are the files themselves
-        doomed = {path.parent / path.readlink() if path.is_symlink() else path for path in entries}
-        doomed = {Path(os.path.normpath(path)) for path in doomed}
-        for path in entries:
-            if path.is_symlink():
-                path.unlink()
-        others = (path for snapshot in snapshots for path in snapshot.rglob("*") if path.is_symlink())
-        kept = {Path(os.path.normpath(path.parent / path.readlink())) for path in others}
-        for path in doomed - kept:
-            if path.exists():
-                freed += path.stat().st_size
-                path.unlink()
-        if not any(path.is_file() for snapshot in snapshots for path in snapshot.rglob("*")):
-            shutil.rmtree(folder)
-    except OSError as error:
-        raise PhiError(f"{name}: {disk_advice(error, folder)}") from error
-    return freed
+    if not isinstance(source, ModelFile):
+        try:
+            return hub_cache.remove(name, *source)
+        except PhiError:
+            if found := lm_studio.find(*source):
+                raise PhiError(f"{name} is LM Studio's; delete it there, or the file {show_path(found.path)}") from None
+            raise
+    if source.place == "Ollama":
+        raise PhiError(f"{name} is Ollama's; `ollama rm {name.removeprefix(ollama.PREFIX)}` deletes it")
+    raise PhiError(f"{name} is not in the hub's cache; delete the file {show_path(source.path)} yourself")
 
 
-_digests: dict[tuple[Path, int, int], str] = {}
+def on_this_machine() -> list[ModelFile]:
+    """List what programs have downloaded; of two files with one name the last is the one that `resolve` finds.
 
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, remembered while its size and time of change stay; about a second for each GB.
-
-    Raises PhiError when the file cannot be read.
+    Raises:
+        PhiError: the hub's cache cannot be read.
     """
-    try:
-        status = path.stat()
-        key = (path.resolve(), status.st_size, status.st_mtime_ns)
-        if key not in _digests:
-            _digests[key] = sha256_of(path)
-    except OSError as error:
-        raise PhiError(f"{show_path(path)}: cannot be read: {error.strerror or error}") from error
-    return _digests[key]
+    return [*ollama.models(), *lm_studio.models(), *cached()]
+
+
+def names() -> list[str]:
+    """List what a model may be called here, for completion."""
+    found: list[ModelFile] = []
+    with suppress(PhiError):  # a cache that cannot be read: %phi_models says so
+        found = on_this_machine()
+    return list(dict.fromkeys([*KNOWN, *(file.name for file in found)]))
 
 
 def _source(name: str) -> ModelFile | tuple[str, str]:
     """The file itself, or where on the hub it lies: repository and file."""
     if known := KNOWN.get(name):
         return (known.repo_id, known.filename) if known.repo_id else _shipped(name, known)
+    if name.startswith(ollama.PREFIX):
+        return ollama.find(name)
     path = expanded(name)
     if name.strip() and os.path.exists(path):  # noqa: PTH110 - Path.exists raises on a NUL
         return ModelFile(name, path, filename=path.name)
@@ -205,12 +147,12 @@ def _source(name: str) -> ModelFile | tuple[str, str]:
         return hub_name["repo"], hub_name["file"]
     if "\0" not in name and (path.is_absolute() or name.startswith((".", "~")) or name.lower().endswith(".gguf")):
         siblings = [file.name for file in path.parent.glob("*.gguf")] if path.parent.is_dir() else []
-        raise PhiError(f"{show_path(name)}: no such file{nearest(path.name, siblings)}")
+        raise PhiError(f"{show_path(name)}: no such file{did_you_mean(path.name, siblings)}")
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise PhiError(f"{name} names a repository; name the file in it: {name}/FILE.gguf")
     raise PhiError(
-        f"unknown model {name[:80]!r}{nearest(name, list(KNOWN))} "
-        f"(there are {', '.join(KNOWN)}, owner/repo/file.gguf on the hub, or the path of a GGUF file)"
+        f"unknown model {name[:80]!r}{did_you_mean(name, KNOWN)} (there are {', '.join(KNOWN)}, owner/repo/file.gguf on "
+        "the hub, ollama:MODEL, or the path of a GGUF file)"
     )
 
 
@@ -218,60 +160,4 @@ def _shipped(name: str, known: Known) -> ModelFile:
     path = Path(str(resources.files("phi_magic").joinpath("demo", known.filename)))
     if not path.is_file():
         raise PhiError(f"the shipped model {show_path(path)} is missing; install phi_magic again")
-    return ModelFile(name, path, filename=known.filename, sha256=file_sha256(path))
-
-
-def nearest(name: str, names: list[str]) -> str:
-    """A question after the likeliest of `names`, to end a sentence with; empty when none is near."""
-    close = [other for other in names if name and other.startswith(name)]
-    close += difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-def _hub() -> Any:
-    """huggingface_hub, imported when first needed and with its telemetry off."""
-    if "huggingface_hub.constants" not in sys.modules:
-        # read once, at its import: without it the first call of a day asks the endpoint for /api/agent-harnesses
-        before = os.environ.get("HF_HUB_DISABLE_TELEMETRY")
-        os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-        try:
-            importlib.import_module("huggingface_hub.constants")
-        except ValueError as error:  # what it reads from the environment
-            raise PhiError(f"huggingface_hub: {error}; check HF_ENDPOINT and the other HF_ variables") from error
-        finally:
-            if before is None:
-                del os.environ["HF_HUB_DISABLE_TELEMETRY"]
-            else:
-                os.environ["HF_HUB_DISABLE_TELEMETRY"] = before
-    with Stop().deferring_interrupts():  # an import that Ctrl-C breaks off may not be possible again
-        import huggingface_hub
-        import huggingface_hub.errors
-        import huggingface_hub.file_download
-        import huggingface_hub.utils
-
-    return huggingface_hub
-
-
-def _cache() -> Path:
-    return Path(_hub().constants.HF_HUB_CACHE)
-
-
-def _in_cache(name: str, repo_id: str, filename: str) -> ModelFile | None:
-    hub = _hub()
-    try:
-        path = hub.try_to_load_from_cache(repo_id, filename, cache_dir=_cache())
-    except ValueError as error:  # no such name can be on the hub
-        raise PhiError(f"{name}: {str(error).splitlines()[0]}") from error
-    except OSError as error:
-        raise PhiError(f"{name}: {disk_advice(error, _cache())}") from error
-    if not isinstance(path, str):
-        return None
-    return _model(repo_id, filename, Path(path), Path(path).parents[filename.count("/")].name)
-
-
-def _model(repo_id: str, filename: str, path: Path, revision: str) -> ModelFile:
-    aliases = [name for name, known in KNOWN.items() if (known.repo_id, known.filename) == (repo_id, filename)]
-    # one link only: a blob can be a link again, into a store with other names
-    blob = path.readlink().name if path.is_symlink() else ""
-    sha256 = blob if SHA256.fullmatch(blob) else None
-    return ModelFile(aliases[0] if aliases else f"{repo_id}/{filename}", path, repo_id, filename, revision, sha256)
+    return ModelFile(name, path, filename=known.filename, sha256=file_sha256(path), place="shipped")

@@ -1,18 +1,90 @@
-"""Which file a model was: its SHA-256, found while the answer is written."""
+"""The SHA-256 of a model's file: computed once, remembered in the user's cache folder, and never waited for.
+
+A hash takes about a second for each GB. It is remembered for a path as long as the file's size and modification time
+stay as they were, in one small file for each path, so that processes never rewrite what another has remembered.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
 from ..errors import PhiError
 from ..interrupt import Stop
-from .files import file_sha256
+from ..paths import cache_folder, read_json, show_path
 
 _PATIENCE = 0.02  # seconds between two looks at the stop flag
+
+
+def sha256_of(path: Path) -> str:
+    """Compute the SHA-256 of a file's content, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, computed where it is not remembered.
+
+    Raises:
+        PhiError: the file cannot be read.
+    """
+    try:
+        state = _state(path)
+        remembered = _memory(path)
+        if found := _recalled(remembered, state):
+            return found
+        sha256 = sha256_of(path)
+        if _state(path) == state:  # nobody wrote to it meanwhile
+            _remember(remembered, {**state, "sha256": sha256})
+    except OSError as error:
+        raise PhiError(f"{show_path(path)}: cannot be read: {error.strerror or error}") from error
+    return sha256
+
+
+def _state(path: Path) -> dict[str, object]:
+    """What tells one content of a file from another."""
+    status = path.stat()
+    return {"path": ascii(str(path.resolve())), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+
+
+def _memory(path: Path) -> Path:
+    """Where a path's hash is remembered."""
+    name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()
+    return cache_folder() / "sha256" / f"{name}.json"
+
+
+def _recalled(remembered: Path, state: dict[str, object]) -> str | None:
+    """The hash that was remembered for a file in this state; None where there is none, or the memory is damaged."""
+    try:
+        told = read_json(remembered)
+    except (OSError, ValueError):
+        return None
+    sha256 = told.pop("sha256", None) if isinstance(told, dict) else None
+    return sha256 if isinstance(sha256, str) and told == state else None
+
+
+def _remember(remembered: Path, told: dict[str, object]) -> None:
+    """Write a hash down in one step, so that no process reads half of it."""
+    # A cache folder that cannot be written costs the time of hashing again, and is no reason to refuse the hash.
+    with contextlib.suppress(OSError):
+        remembered.parent.mkdir(parents=True, exist_ok=True)
+        handle, unfinished = tempfile.mkstemp(dir=remembered.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(told, file)
+            Path(unfinished).replace(remembered)
+        except BaseException:
+            Path(unfinished).unlink()
+            raise
 
 
 class _Hashing(threading.Thread):
@@ -49,9 +121,9 @@ def _hashing(path: Path) -> _Hashing:
 
 
 class Identity:
-    """The hash of a model's file, for the record; a file of the hub's cache bears it as its name.
+    """The hash of a model's file, for the record; a file of the hub's cache and one of Ollama's bear it as their name.
 
-    Any other takes about a second for each GB, the first time, however many ask for it meanwhile.
+    Any other file is hashed on a thread beside the answer, once however many ask for it meanwhile.
     """
 
     def __init__(self, path: Path, known: str | None = None) -> None:

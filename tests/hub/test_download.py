@@ -21,7 +21,7 @@ pytestmark = pytest.mark.hub
 NAME = "owner/repo/model.gguf"
 SIZE = 3_000_004  # bytes of `content`
 # one more try instead of three, which wait seven seconds
-IMPATIENT = "import phi_magic.models.download; phi_magic.models.download.PATIENCE = 1\n"
+IMPATIENT = "import phi_magic.models.retry; phi_magic.models.retry.PATIENCE = 1\n"
 
 
 @pytest.fixture(autouse=True)

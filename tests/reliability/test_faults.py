@@ -182,7 +182,7 @@ HUB = """
 import json, shutil, sys
 from pathlib import Path
 outcome, name, size = sys.argv[1:]
-from phi_magic.models import files as models
+from phi_magic.models import files as models, hub_cache
 from phi_magic.errors import PhiError
 class Thrown(OSError):
     pass
@@ -190,7 +190,7 @@ def pull(name=name):
     return models.resolve(name, notify=lambda _: None)
 def look_for_another():
     pull(name.replace("model", "other"))
-hub, seen = models._hub(), {}
+hub, seen = hub_cache.library(), {}
 hub.utils.tqdm
 bars = sys.modules["huggingface_hub.utils.tqdm"]  # hub.utils always gives what stands there
 for place, function, act in [
@@ -199,7 +199,7 @@ for place, function, act in [
     (hub, "scan_cache_dir", models.cached), (hub.utils, "build_hf_headers", pull),
     (hub.utils, "hf_raise_for_status", pull), (bars, "tqdm", pull), (hub.utils, "WeakFileLock", pull),
 ]:
-    shutil.rmtree(models._cache(), ignore_errors=True)
+    shutil.rmtree(hub_cache.folder(), ignore_errors=True)
     real, reached = getattr(place, function), []
     def throw(*arguments, **options):
         reached.append(function)

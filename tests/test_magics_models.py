@@ -119,6 +119,11 @@ class TestInfo:
         page = ip.display_pub.outputs[-1]["data"]["text/html"]
         assert "&lt;|user|&gt;" in page
 
+    @pytest.mark.parametrize("line", ["info my  model.gguf", 'info "my  model.gguf"'])
+    def test_a_name_with_blanks(self, ip, line):
+        shutil.copy(DEMO, "my  model.gguf")
+        assert "my  model.gguf" in shown(ip, line)
+
 
 class TestRemove:
     def test_it_asks_first(self, ip, tiny, monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import line_magic, magics_class, no_var_expand
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from ..rendering.table import Table
 
+_SURE = re.compile(r"(?<!\S)-y(?!\S)")
 ACTIONS = ("list", "pull", "load", "unload", "info", "rm")
 
 
@@ -28,26 +30,28 @@ class ModelsMagics(PhiMagics):
     def phi_models(self, line: str) -> None:
         """Say what models there are; bring, load and remove them.
 
-        %phi_models                  known by name, in the hub's cache, Ollama's, LM Studio's: size, memory needed, fits or not
+        %phi_models                  known by name, in the hub's cache, Ollama's or LM Studio's: size, memory, fits or not
         %phi_models pull phi-2       download it, or go on where a download stopped; a damaged file is fetched anew
         %phi_models load phi-2       load it now rather than with the first question
         %phi_models unload           free the loaded model's memory
         %phi_models info demo        what its GGUF says: licence, architecture, chat template, hash
         %phi_models rm phi-2         delete it from the hub's cache, after a question; -y answers it
 
-        NAME is a known name, owner/repo/file.gguf on the hub, ollama:MODEL, or a path; load and info without it take Phi.model.
+        NAME is a known name, owner/repo/file.gguf on the hub, ollama:MODEL or a path; load and info without it take
+        Phi.model.
         """
         with one_line():
-            action, *words = line.split() or ["list"]
+            action, *words = line.split(maxsplit=1) or ["list"]
+            rest = "".join(words)
             if action not in ACTIONS:
                 raise PhiError(unknown(action, ACTIONS, "action"))
-            sure = action == "rm" and "-y" in words
-            words = [word for word in words if not (sure and word == "-y")]
-            if action in ("list", "unload") and words:
-                raise PhiError(f"%phi_models {action} takes no name, and there is {words[0]!r}")
-            if action in ("pull", "rm") and not words:
+            sure = action == "rm" and bool(_SURE.search(rest))
+            given = (_SURE.sub("", rest) if sure else rest).strip()
+            if action in ("list", "unload") and given:
+                raise PhiError(f"%phi_models {action} takes no name, and there is {given!r}")
+            if action in ("pull", "rm") and not given:
                 raise PhiError(f"%phi_models {action} needs the name of a model")
-            name = " ".join(words).strip("\"'") or self.settings.model
+            name = given.strip("\"'") or self.settings.model
             if action == "rm":
                 self._remove(name, sure=sure)
             else:

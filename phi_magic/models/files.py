@@ -141,6 +141,8 @@ def _source(name: str) -> ModelFile | tuple[str, str]:
         return ollama.find(name)
     path = expanded(name)
     if name.strip() and os.path.exists(path):  # noqa: PTH110 - Path.exists raises on a NUL
+        if not _in_unicode(path):  # such a path can be neither sent to the worker nor written into a record
+            raise PhiError(f"{show_path(path)}: the path is not UTF-8; rename the file, or make a link to it that is")
         return ModelFile(name, path, filename=path.name)
     hub_name = HUB_NAME.fullmatch(name)
     if hub_name and not name.startswith(".") and ".." not in name.split("/"):
@@ -161,3 +163,8 @@ def _shipped(name: str, known: Known) -> ModelFile:
     if not path.is_file():
         raise PhiError(f"the shipped model {show_path(path)} is missing; install phi_magic again")
     return ModelFile(name, path, filename=known.filename, sha256=file_sha256(path), place="shipped")
+
+
+def _in_unicode(path: Path) -> bool:
+    """Whether the path can be written as UTF-8; Python holds other bytes of a name as lone surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in str(path))

@@ -44,7 +44,8 @@ def models() -> list[ModelFile]:
     for folder in folders():
         for path in folder.glob("*/*/*.[gG][gG][uU][fF]"):
             name = HUB_NAME.fullmatch(path.relative_to(folder).as_posix())
-            if name and path.is_file() and not path.name.startswith("mmproj"):  # a part that reads images
+            # a file that begins with mmproj is the part of a model that reads images
+            if name and path.is_file() and path.name.isprintable() and not path.name.startswith("mmproj"):
                 model = model_name(name["repo"], name["file"])
                 found.setdefault(model, ModelFile(model, path, filename=name["file"], place="LM Studio"))
     return [found[name] for name in sorted(found)]

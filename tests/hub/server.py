@@ -62,6 +62,7 @@ class Hub:
         self.requests: list[Request] = []
         self.faults: list[Fault] = []
         self.ranges = True
+        self.listing: bytes | None = None  # what it answers for the list of a repository's files, in place of the list
         self.released = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
@@ -190,6 +191,8 @@ def _handler(hub):
             files = [(name, file) for (known, name), file in hub.files.items() if known == repo]
             if not files:
                 self.refuse(401, "RepoNotFound")
+            elif hub.listing is not None:
+                self.send(200, hub.listing, "application/json")
             elif "/tree/" in path:
                 listing = [{"type": "file", "oid": "0" * 40, "size": f.size, "path": name} for name, f in files]
                 self.send(200, json.dumps(listing).encode(), "application/json")

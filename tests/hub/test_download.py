@@ -196,6 +196,14 @@ def test_a_missing_file_names_its_neighbours(hub, pull):
     assert pull("owner/repo/modle.gguf")["error"].endswith("no file modle.gguf in owner/repo; there are model.gguf")
 
 
+@pytest.mark.parametrize("listing", [b"", b"null", b"5", b"[5]", b"{}", b'[{"type": "file"}]', b"<!doctype html>"])
+def test_a_list_of_files_that_is_none_changes_nothing_about_the_error(hub, pull, listing):
+    hub.listing = listing
+    assert (
+        f"{NAME.replace('model', 'modle')}: no file modle.gguf in owner/repo" in pull("owner/repo/modle.gguf")["error"]
+    )
+
+
 @pytest.mark.parametrize(
     ("status", "headers"),
     [(401, {}), (401, {"X-Error-Message": "Invalid credentials in Authorization header"}), (403, {})],

@@ -87,7 +87,7 @@ class ModelFile:
         repo_id: its repository, where it lies in the hub's cache.
         filename: its name in the repository.
         revision: the repository's commit that it is from.
-        sha256: its hash, where it is known without reading the file (else :func:`~.fingerprint.file_sha256` tells it).
+        sha256: its hash, where it is known without reading the file (else `file_sha256` computes it).
         place: where it was found, in one or two words for a table.
     """
 

@@ -3,11 +3,42 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any, Protocol, TextIO
 
 from .rendering.formats import bundle
 from .rendering.redraw import Clock, Pace
 from .reply import Reply
+
+
+class Output:
+    """One output of a cell that is redrawn in place, at most every ``interval`` seconds.
+
+    A slow redraw makes the next one wait longer, so that drawing takes a small part of the time.
+
+    Args:
+        live: false where an output cannot be taken back, as in a terminal: only the last state is shown there.
+    """
+
+    def __init__(self, *, interval: float = 0.1, live: bool = True, clock: Clock = time.perf_counter) -> None:
+        self.handle: str | None = None
+        self._live = live
+        self._pace = Pace(interval, clock)
+
+    def draw(self, bundle: Callable[[], dict[str, Any]]) -> None:
+        """Show what ``bundle`` makes, if it is time."""
+        if self._live and self._pace.due:
+            with self._pace.drawing():
+                self.show(bundle())
+
+    def show(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
+        """Show ``data`` in place of what was shown before."""
+        from IPython.display import display, update_display
+
+        if self.handle is None:
+            self.handle = display(data, metadata=metadata or {}, raw=True, display_id=True).display_id
+        else:
+            update_display(data, metadata=metadata or {}, raw=True, display_id=self.handle)
 
 
 class View(Protocol):
@@ -36,10 +67,7 @@ class QuietView:
 
 
 class CellView:
-    """Redraws one output of a cell in place, at most every ``refresh_interval`` seconds.
-
-    A redraw that turns out dear makes the next one wait longer, so that drawing stays a small part of decoding.
-    """
+    """Redraws one output of a cell in place, at most every ``refresh_interval`` seconds."""
 
     def __init__(
         self,
@@ -51,26 +79,22 @@ class CellView:
         clock: Clock = time.perf_counter,
     ) -> None:
         self._form = form
-        self._pace = Pace(refresh_interval, clock)
+        self._output = Output(interval=refresh_interval, live=stream, clock=clock)
         self._show_stats = show_stats
-        self._stream = stream
-        self._handle: str | None = None
 
     def status(self, text: str) -> None:
-        self._publish({"text/plain": f"({text})", "text/html": _aside(text)}, {})
+        self._output.show({"text/plain": f"({text})", "text/html": _aside(text)})
 
     def grow(self, reply: Reply, piece: str) -> None:
-        if self._stream and self._pace.due:
-            with self._pace.drawing():
-                self._publish(self._bundle(reply, whole=False), {})
+        self._output.draw(lambda: self._bundle(reply, whole=False))
 
     def finish(self, reply: Reply) -> None:
         metadata = {"phi_magic": reply.record()}
-        self._publish(self._bundle(reply), metadata)
-        if self._form == "tokens" and self._handle:
+        self._output.show(self._bundle(reply), metadata)
+        if self._form == "tokens" and self._output.handle:
             from .widgets.tokens import TokenView
 
-            TokenView(reply).saved.show_beside(self._handle, metadata)
+            TokenView(reply).saved.show_beside(self._output.handle, metadata)
         if self._show_stats or reply.finish_reason == "interrupted" or reply.left_out:
             self.note(reply.stats())
 
@@ -86,14 +110,6 @@ class CellView:
 
             return tokens_bundle(reply.tokens, whole=whole)
         return bundle(reply.text, self._form, whole=whole)
-
-    def _publish(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
-        from IPython.display import display, update_display
-
-        if self._handle is None:
-            self._handle = display(data, metadata=metadata, raw=True, display_id=True).display_id
-        else:
-            update_display(data, metadata=metadata, raw=True, display_id=self._handle)
 
 
 class TerminalView:

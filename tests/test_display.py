@@ -56,15 +56,15 @@ def test_a_dear_redraw_makes_the_next_one_wait(shell, reply):
 def test_a_first_redraw_that_imports_what_draws_does_not_hold_up_the_next(shell, reply):
     clock = Clock()
     view = CellView(refresh_interval=0.1, clock=clock)
-    publish = view._publish
+    publish = shell.display_pub.publish
 
-    def slow(*arguments):
+    def slow(*arguments, **keywords):
         clock.now += 5
-        publish(*arguments)
+        publish(*arguments, **keywords)
 
-    view._publish = slow
+    shell.display_pub.publish = slow
     view.grow(reply, "a")
-    view._publish = publish
+    shell.display_pub.publish = publish
     grow(view, reply, clock, "bc", 0.125)
     assert len(published(shell)) == 3
 

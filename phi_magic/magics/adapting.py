@@ -27,16 +27,20 @@ class PhiMagics(Magics):
 
     def __init__(self, shell: InteractiveShell, phi: Phi) -> None:
         super().__init__(shell)
-        self.settings = phi
+        self.phi = phi
 
 
-def arguments(*options: Option) -> Callable[[Function], Function]:
-    """IPython's ``magic_arguments``, for options that are made from the traits."""
+def arguments(*options: Option, name: str | None = None) -> Callable[[Function], Function]:
+    """IPython's ``magic_arguments``, for options that are made from the traits.
+
+    Args:
+        name: the magic's, where the function has another.
+    """
 
     def decorate(function: Function) -> Function:
         for option in reversed(options):
             function = argument(*option.flags, **option.keywords)(function)
-        decorated: Function = magic_arguments()(function)
+        decorated: Function = magic_arguments(name)(function)
         return decorated
 
     return decorate

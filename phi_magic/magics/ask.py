@@ -35,9 +35,9 @@ class AskMagics(PhiMagics):
 
     @no_var_expand  # single braces and dollars are plain text
     @needs_local_scope  # a line in a function sees the function's variables
-    @line_cell_magic
-    @magic_arguments(*OPTIONS)
-    def phi(self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None) -> None:
+    @line_cell_magic("phi")  # type: ignore[arg-type]  # IPython declares the form without a name alone
+    @magic_arguments(*OPTIONS, name="phi")
+    def ask(self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None) -> None:
         """Ask the model; its answer streams into the output.
 
         %phi [options] prompt        one line
@@ -50,7 +50,7 @@ class AskMagics(PhiMagics):
             words, rest = split(line, OPTIONS, prompt=cell is None)
             if cell is not None and rest:
                 raise PhiError(f"{rest!r} stands beside the options: the prompt goes below the first line")
-            arguments = AskMagics.phi.parser.parse_args(words)  # type: ignore[union-attr]
+            arguments: argparse.Namespace = AskMagics.ask.parser.parse_args(words)
             name = variable(arguments.out)
             options = overrides(arguments)
             body = cell if cell is not None else rest
@@ -59,11 +59,11 @@ class AskMagics(PhiMagics):
                 from ..prompt.variables import fill
 
                 body = fill(body, variables)
-            form = options.get("format", self.settings.format)
+            form = options.get("format", self.phi.format)
             if arguments.schema:
                 options["schema"] = structure = schema_of(variables, arguments.schema)
                 form = options.get("format", "json")
-            view = view_for(self.shell, self.settings, arguments, form)
+            view = view_for(self.shell, self.phi, arguments, form)
             stream = self._stream(body.strip("\n") if not arguments.raw else body, options, arguments.chat, view)
             show(self.shell, stream, view, name)
             if stream.reply.finish_reason != "interrupted":
@@ -73,8 +73,8 @@ class AskMagics(PhiMagics):
 
     def _stream(self, prompt: str, options: dict[str, Any], chat: str | None, view: View) -> Stream:
         if chat is None:
-            return self.settings.stream(prompt, on_status=view.status, **options)
-        conversation = self.settings.chat(chat)
+            return self.phi.stream(prompt, on_status=view.status, **options)
+        conversation = self.phi.chat(chat)
         cell = asking(self.shell)
         again = told(conversation, conversation.place(**cell))
         stream = conversation.stream(prompt, **cell, on_status=view.status, **options)

@@ -45,7 +45,7 @@ class ChatMagics(PhiMagics):
             if action == "list":
                 _say(self._list())
                 return
-            conversation = self.settings.chat(name)
+            conversation = self.phi.chat(name)
             if action == "read":
                 conversation.read(file)
                 _say(f"{name}: {_turns(len(conversation))} from {file}")
@@ -73,7 +73,7 @@ class ChatMagics(PhiMagics):
         return action, name, rest[1] if len(rest) > 1 else f"{name}.json"
 
     def _list(self) -> str:
-        every = [self.settings.chat(name) for name in names()]
+        every = [self.phi.chat(name) for name in names()]
         width = max((len(chat.name) for chat in every), default=0)
         lines = [
             f"{chat.name:{width}}  {_turns(len(chat))}, the last: {_beginning(chat.turns[-1].reply.prompt)}"
@@ -86,7 +86,7 @@ class ChatMagics(PhiMagics):
         metadata = request(self.shell).get("metadata") or {}
         deleted = set(metadata.get("deletedCells") or ()) - {metadata.get("cellId")}  # cut, and pasted elsewhere
         for name in names() if deleted else ():
-            self.settings.chat(name).drop(deleted)
+            self.phi.chat(name).drop(deleted)
 
 
 def request(shell: InteractiveShell) -> dict[str, Any]:

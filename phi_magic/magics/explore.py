@@ -43,5 +43,5 @@ class ExploreMagics(PhiMagics):
                 explorer = Explorer.of(reply)
             else:
                 raw = options.pop("raw", False)
-                explorer = Explorer(Phi(**self.settings.settings(options)), rest, raw=raw)
+                explorer = Explorer(Phi(**self.phi.settings(options)), rest, raw=raw)
             explorer.show()

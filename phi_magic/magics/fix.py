@@ -79,10 +79,10 @@ class FixMagics(PhiMagics):
             lambda file: self.shell.compile.format_code_name(file) is not None,
             self.shell.user_ns if arguments.vars else None,
         )
-        view = view_for(self.shell, self.settings, arguments, "markdown")
+        view = view_for(self.shell, self.phi, arguments, "markdown")
         question, cut = prompt(failed), False
         while True:
-            stream = self.settings.stream(question, on_status=view.status, **options)
+            stream = self.phi.stream(question, on_status=view.status, **options)
             try:
                 show(self.shell, stream, view, name)
                 break

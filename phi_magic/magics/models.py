@@ -51,7 +51,7 @@ class ModelsMagics(PhiMagics):
                 raise PhiError(f"%phi_models {action} takes no name, and there is {given!r}")
             if action in ("pull", "rm") and not given:
                 raise PhiError(f"%phi_models {action} needs the name of a model")
-            name = given.strip("\"'") or self.settings.model
+            name = given.strip("\"'") or self.phi.model
             if action == "rm":
                 self._remove(name, sure=sure)
             else:
@@ -60,12 +60,12 @@ class ModelsMagics(PhiMagics):
     def _list(self, name: str) -> None:
         from ..catalogue import listing
 
-        _show(listing(self.settings))
+        _show(listing(self.phi))
 
     def _info(self, name: str) -> None:
         from ..catalogue import information
 
-        _show(information(self.settings, name))
+        _show(information(self.phi, name))
 
     def _pull(self, name: str) -> None:
         from ..models.files import pull
@@ -74,11 +74,11 @@ class ModelsMagics(PhiMagics):
         print(f"{name}: {show_path(pull(name).path)}")
 
     def _load(self, name: str) -> None:
-        self.settings.load(model=name)
+        self.phi.load(model=name)
         print(f"{name} is loaded")
 
     def _unload(self, name: str) -> None:
-        self.settings.unload()
+        self.phi.unload()
 
     def _remove(self, name: str, *, sure: bool) -> None:
         from ..catalogue import loaded
@@ -94,7 +94,7 @@ class ModelsMagics(PhiMagics):
                 return
         held = loaded()
         if held and held.resolve() == file.path.resolve() and file.repo_id:
-            self.settings.unload()
+            self.phi.unload()
         print(f"{name}: {show_size(remove(name))} freed")
 
 

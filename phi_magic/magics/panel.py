@@ -28,4 +28,4 @@ class PanelMagics(PhiMagics):
             from ..prompt.variables import fill
             from ..widgets.panel import Panel
 
-            Panel(self.settings, line, fill=lambda text: fill(text, self.shell.user_ns)).saved.show()
+            Panel(self.phi, line, fill=lambda text: fill(text, self.shell.user_ns)).saved.show()

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import line_magic, magics_class, no_var_expand
 
+from ..display import Output
 from ..errors import PhiError
 from ..options import unknown
 from ..reply import Reply
 from .adapting import PhiMagics, one_line
-from .board import Board
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -44,9 +44,9 @@ class ReplayMagics(PhiMagics):
         if name.endswith(".ipynb"):
             return recorded_in(Path(name).expanduser())
         if not name:
-            if self.settings.last is None:
+            if self.phi.last is None:
                 raise PhiError("nothing was asked yet: there is no answer to run again")
-            return [Recorded.of(self.settings.last, "the newest answer")]
+            return [Recorded.of(self.phi.last, "the newest answer")]
         if name not in self.shell.user_ns:
             raise PhiError(
                 unknown(name, variables(self.shell), "variable")
@@ -64,17 +64,17 @@ class ReplayMagics(PhiMagics):
         from ..replay import Outcome, replay, summary
 
         outcomes: list[Outcome] = []
-        board = Board(self.shell, interval=self.settings.refresh_interval)
+        output = Output(interval=self.phi.refresh_interval, live=hasattr(self.shell, "kernel"))
 
         def show(status: str) -> None:
-            board.draw(lambda: summary(outcomes, len(answers), status).bundle())
+            output.draw(lambda: summary(outcomes, len(answers), status).bundle())
 
         try:
             for recorded in answers:
                 show(f"running {recorded.where} again")
-                outcomes.append(replay(self.settings, recorded, on_status=show))
+                outcomes.append(replay(self.phi, recorded, on_status=show))
         finally:
-            board.finish(summary(outcomes, len(answers)).bundle())
+            output.show(summary(outcomes, len(answers)).bundle())
 
 
 def replies_in(value: Any) -> list[Reply]:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import cell_magic, magics_class, no_var_expand
 
+from ..display import Output
 from ..options import ASKING, CELL, Option, overrides, split, variable
 from .adapting import PhiMagics, one_line
 from .adapting import arguments as magic_arguments
 from .ask import schema_of
-from .board import Board
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -57,13 +57,13 @@ class SweepMagics(PhiMagics):
     def _show(self, prompt: str, grid: Any, options: dict[str, Any], name: str | None, *, quiet: bool) -> None:
         from ..sweep import frame, record, sweep, table
 
-        board = Board(self.shell, interval=self.settings.refresh_interval)
+        output = Output(interval=self.phi.refresh_interval, live=hasattr(self.shell, "kernel"))
 
         def draw(status: str = "") -> None:
             if not quiet:
-                board.draw(lambda: table(grid, stream.replies, status).bundle())
+                output.draw(lambda: table(grid, stream.replies, status).bundle())
 
-        stream = sweep(self.settings, prompt, grid, on_status=draw, **options)
+        stream = sweep(self.phi, prompt, grid, on_status=draw, **options)
         with stream.in_order():  # what there is gets shown and bound, whenever Ctrl-C comes
             interrupted = False
             try:
@@ -75,7 +75,7 @@ class SweepMagics(PhiMagics):
                 self.shell.user_ns[name] = frame(grid, stream.replies)
             if not quiet:
                 data = table(grid, stream.replies, "interrupted" * interrupted).bundle()
-                board.finish(data, {"phi_magic": record(stream.replies)})
+                output.show(data, {"phi_magic": record(stream.replies)})
             if interrupted:
                 raise KeyboardInterrupt  # so that the cells in the queue do not run
 

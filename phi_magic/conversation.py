@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
+import weakref
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import PhiError
-from .paths import expanded
+from .paths import expanded, read_text, show_path
 from .reply import Message, Reply
 
 if TYPE_CHECKING:
@@ -36,20 +38,34 @@ class Turn:
     reply: Reply
     cell: str | None = None  #: the id of the cell that asked; None where the front end sends none
     run: str | None = None  #: which run of that cell it was
+    stream: weakref.ref[Stream] | None = None  #: what writes the answer
+
+    @property
+    def counts(self) -> bool:
+        """Whether there is an answer, whole or not."""
+        return bool(self.reply.text)
+
+    @property
+    def may_count(self) -> bool:
+        """Whether there is an answer, or may be one yet."""
+        return self.counts or (self.stream is not None and self.stream() is not None)
 
 
-#: Every conversation of this process, by its name. As the model, they are shared by all of its ``Phi``.
+#: Every conversation of this process, by its name. As the model, they are shared by all of its ``Phi``. Answers that
+#: were asked for and have no text yet are in it, so that two that are written at the same time both stay.
 _turns: dict[str, list[Turn]] = {}
+_lock = threading.RLock()  # held wherever _turns changes
 
 
 def names() -> list[str]:
     """The conversations that have a turn, in the order in which they began."""
-    return [name for name, turns in _turns.items() if any(turn.reply.text for turn in turns)]
+    return [name for name, turns in _turns.items() if any(turn.counts for turn in turns)]
 
 
 def forget() -> None:
     """Drop all conversations."""
-    _turns.clear()
+    with _lock:
+        _turns.clear()
 
 
 class Conversation:
@@ -72,7 +88,7 @@ class Conversation:
     @property
     def turns(self) -> list[Turn]:
         """The turns that have an answer, whole or not, oldest first."""
-        return [turn for turn in _turns.get(self.name, ()) if turn.reply.text]
+        return [turn for turn in _turns.get(self.name, ()) if turn.counts]
 
     @property
     def messages(self) -> list[Message]:
@@ -104,18 +120,19 @@ class Conversation:
         """
         if options.get("raw"):
             raise PhiError("raw text knows no turns: leave out --raw, or --chat")
-        turns = self.turns[: self.place(cell, run)]
-        if turns and options.get("system") is None:
-            options["system"] = _system(turns[-1])
-        stream = self._ask([*_messages(turns), {"role": "user", "content": prompt}], **options)
-        _turns[self.name] = [*turns, Turn(stream.reply, cell, run)]
+        with _lock:
+            kept = [turn for turn in _turns.get(self.name, ()) if turn.may_count]
+            kept = kept[: _place(kept, cell, run)]
+            turns = [turn for turn in kept if turn.counts]
+            if turns and options.get("system") is None:
+                options["system"] = _system(turns[-1])
+            stream = self._ask([*_messages(turns), {"role": "user", "content": prompt}], **options)
+            _turns[self.name] = [*kept, Turn(stream.reply, cell, run, weakref.ref(stream))]
         return stream
 
     def place(self, cell: str | None, run: str | None) -> int:
         """Which turn, from 0, the next question of this cell becomes: as many stay as that."""
-        turns = self.turns
-        asked = (at for at, turn in enumerate(turns) if cell and turn.cell == cell and turn.run != run)
-        return next(asked, len(turns))
+        return _place(self.turns, cell, run)
 
     def undo(self) -> Turn:
         """Drop the newest turn, and return it.
@@ -123,22 +140,23 @@ class Conversation:
         Raises:
             PhiError: there is none.
         """
-        turns = self.turns
-        if not turns:
-            raise PhiError(f"the conversation {self.name} has no turn to undo")
-        _turns[self.name] = turns[:-1]
-        return turns[-1]
+        with _lock:
+            if not self.turns:
+                raise PhiError(f"the conversation {self.name} has no turn to undo")
+            newest = self.turns[-1]
+            _turns[self.name] = [turn for turn in _turns[self.name] if turn is not newest]
+        return newest
 
     def reset(self) -> int:
         """Drop all turns, and return how many there were."""
-        turns = self.turns
-        _turns.pop(self.name, None)
-        return len(turns)
+        with _lock:
+            return sum(turn.counts for turn in _turns.pop(self.name, ()))
 
     def drop(self, cells: Collection[str]) -> None:
         """Drop the turns of cells that are no more; later turns stay as they are."""
-        if self.name in _turns:
-            _turns[self.name] = [turn for turn in self.turns if turn.cell not in cells]
+        with _lock:
+            if self.name in _turns:
+                _turns[self.name] = [turn for turn in _turns[self.name] if turn.cell not in cells]
 
     def to_markdown(self) -> str:
         """The whole conversation, system message included, as Markdown that reads well."""
@@ -164,6 +182,8 @@ class Conversation:
             PhiError: it cannot be written there, or what is there is no saved conversation.
         """
         file = expanded(path)
+        if file.is_dir():
+            raise PhiError(f"{show_path(file)} is a folder: name a file in it")
         turns = [{"cell": turn.cell, "reply": _plain(turn.reply)} for turn in self.turns]
         text = json.dumps({"phi_magic": _KIND, "name": self.name, "turns": turns}, indent=1, ensure_ascii=False)
         new = file.with_name(f".{file.name}.{os.getpid()}")
@@ -187,13 +207,21 @@ class Conversation:
             PhiError: the file is missing, or is no saved conversation.
         """
         turns = _read(expanded(path))
-        for at, turn in enumerate(turns):
-            turn.reply.messages = _messages(turns[:at])
-        _turns[self.name] = turns
+        messages: list[Message] = []
+        for turn in turns:
+            turn.reply.messages = messages.copy()  # the messages themselves are shared
+            messages += _messages([turn])
+        with _lock:
+            _turns[self.name] = turns
         return self
 
 
 _ENDS = {"length": "cut at its longest", "interrupted": "interrupted"}
+
+
+def _place(turns: list[Turn], cell: str | None, run: str | None) -> int:
+    asked = (at for at, turn in enumerate(turns) if cell and turn.cell == cell and turn.run != run)
+    return next(asked, len(turns))
 
 
 def _messages(turns: list[Turn]) -> list[Message]:
@@ -217,13 +245,16 @@ def _plain(reply: Reply) -> dict[str, Any]:
 
 
 def _read(file: Path) -> list[Turn]:
-    try:
-        plain = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise PhiError(f"{file} cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError):
-        plain = None
-    with suppress(TypeError, KeyError):
+    plain: Any = None
+    with suppress(ValueError, RecursionError):
+        plain = json.loads(read_text(file))
+    with suppress(TypeError, KeyError, ValueError):
         if plain["phi_magic"] == _KIND:
-            return [Turn(Reply.from_dict(turn["reply"]), turn["cell"]) for turn in plain["turns"]]
-    raise PhiError(f"{file} is no saved conversation")
+            return [_turn(turn) for turn in plain["turns"]]
+    raise PhiError(f"{show_path(file)} is no saved conversation")
+
+
+def _turn(plain: Any) -> Turn:
+    if not isinstance(plain["cell"], str | None):
+        raise TypeError("cell must be text")
+    return Turn(Reply.from_dict(plain["reply"]), plain["cell"])

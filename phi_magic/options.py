@@ -7,6 +7,7 @@ import csv
 import io
 import keyword
 import shlex
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -132,9 +133,7 @@ def split(line: str, options: Sequence[Option], *, prompt: bool = True) -> tuple
     """
     known = {flag: option for option in options for flag in option.flags}
     stream = io.StringIO(line)
-    words = shlex.shlex(stream, posix=True, punctuation_chars=False)
-    words.whitespace_split = True
-    words.commenters = ""
+    words = _lexer(stream)
     found: list[str] = []
     while True:
         start = stream.tell()
@@ -166,16 +165,41 @@ def split(line: str, options: Sequence[Option], *, prompt: bool = True) -> tuple
         found.append(f"{max(known[flag].flags, key=len)}={value}")
 
 
+def words_of(line: str) -> list[str]:
+    """The words of a line, of which quotes make one out of several.
+
+    Raises:
+        PhiError: a quote is left open.
+    """
+    words = _lexer(io.StringIO(line))
+    words.escape = ""  # a path may hold backslashes
+    return list(iter(lambda: _next(words), ""))
+
+
+def _lexer(stream: io.StringIO) -> shlex.shlex:
+    words = shlex.shlex(stream, posix=True, punctuation_chars=False)
+    words.whitespace_split = True
+    words.commenters = ""
+    return words
+
+
 def _next(words: shlex.shlex) -> str:
     try:
         return words.get_token() or ""
     except ValueError:
-        raise PhiError("a quote is left open among the options") from None
+        raise PhiError("a quote is left open") from None
 
 
 def unknown(name: str, known: Sequence[str] | dict[str, Any], kind: str = "option") -> str:
     """One line for a name that does not exist, with the nearest that does."""
-    return f"there is no {kind} {name}" + (did_you_mean(name, known) or f" ({', '.join(known)})")
+    others = f" ({', '.join(known)})" if known else ""
+    return f"there is no {kind} {name}" + (did_you_mean(name, known) or others)
+
+
+def quoting(words: Sequence[str], rest: str) -> str:
+    """Advice to quote the value of the last of ``words``, where ``rest`` may be what a space cut off from it."""
+    flag, equals, value = words[-1].partition("=") if words else ("", "", "")
+    return f" (for a value of several words write {flag} {shlex.quote(f'{value} {rest}')})" if equals else ""
 
 
 def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -189,6 +213,8 @@ def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
         value = getattr(arguments, name, None)
         if value is None:
             continue
+        # For the value `--` argparse gives an empty list (Python 3.10 to 3.12).
+        value = [text if text != [] else "--" for text in value] if name == "stop" else value if value != [] else "--"
         if name == "stop":
             value = [text.replace("\\n", "\n").replace("\\t", "\t") for text in value]
         found[name] = checked(_TRAITS[name], value)
@@ -205,8 +231,11 @@ def variable(name: str | None) -> str | None:
     """A name that ``-o`` can bind.
 
     Raises:
-        PhiError: it is no Python identifier.
+        PhiError: it is no Python identifier, or Python keeps it for itself.
     """
-    if name is not None and (not name.isidentifier() or keyword.iskeyword(name)):
+    if name is None:
+        return None
+    spelled = unicodedata.normalize("NFKC", name)  # as Python reads it where it is used
+    if not spelled.isidentifier() or keyword.iskeyword(spelled) or (spelled[:2] == spelled[-2:] == "__"):
         raise PhiError(f"-o needs the name of a variable, and {name!r} is none")
-    return name
+    return spelled

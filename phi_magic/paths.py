@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_LONGEST = 1_000_000  # bytes of a small JSON file
+from .errors import PhiError
+
+#: Bytes of the longest text file that is read.
+LONGEST = 256 * 2**20
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
@@ -29,17 +32,40 @@ def cache_folder() -> Path:
     return expanded(os.environ.get("XDG_CACHE_HOME") or standard) / "phi_magic"
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file of at most a megabyte.
+def read_json(path: Path, longest: int = 1_000_000) -> Any:
+    """Read a JSON file of at most so many bytes.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is no regular file, or does not hold JSON.
+        ValueError: it is no regular file, is longer, or does not hold JSON.
     """
-    if not stat.S_ISREG(path.stat().st_mode):  # a FIFO would block, a device never end
-        raise ValueError("it is no regular file")
+    try:
+        return json.loads(_read(path, longest))
+    except RecursionError:
+        raise ValueError("its JSON is nested too deep") from None
+
+
+def read_text(path: Path, longest: int = LONGEST) -> str:
+    """Return the text of a file in UTF-8.
+
+    Raises:
+        PhiError: it is no regular file, cannot be read, or is longer than ``longest`` bytes.
+        UnicodeDecodeError: it is not in UTF-8.
+    """
+    try:
+        data = _read(path, longest)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", "") or str(error)
+        raise PhiError(f"{show_path(path)}: cannot be read: {reason}") from None
+    return data.decode()
+
+
+def _read(path: Path, longest: int) -> bytes:
+    """The bytes of a file. A device such as ``/dev/zero`` has no end, and opening a FIFO waits for a writer."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("it is not a regular file")
     with path.open("rb") as file:
-        try:
-            return json.loads(file.read(_LONGEST))
-        except RecursionError:
-            raise ValueError("its JSON is nested too deep") from None
+        data = file.read(longest + 1)
+    if len(data) > longest:
+        raise ValueError(f"it is longer than {longest:,} bytes")
+    return data

@@ -16,7 +16,7 @@ from typing import Any
 from .errors import PhiError
 from .generation.plan import Plan
 from .models.files import file_sha256, resolve
-from .paths import show_path
+from .paths import read_text, show_path
 from .phi import Phi
 from .rendering import to_text
 from .rendering import token_shading as token_view
@@ -147,11 +147,9 @@ def recorded_in(path: Path) -> list[Recorded]:
         PhiError: the file is no notebook of format 4, or no answer is recorded in it.
     """
     try:
-        notebook = json.loads(path.read_text(encoding="utf-8"))
+        notebook = json.loads(read_text(path))
         cells = notebook["cells"]
         found = [answer for number, cell in enumerate(cells, 1) for answer in _in_cell(cell, f"cell {number}")]
-    except OSError as error:
-        raise PhiError(f"{show_path(path)}: cannot be read: {error.strerror or error}") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise PhiError(f"{show_path(path)}: is no notebook that Jupyter saved (format 4)") from error
     if not found:

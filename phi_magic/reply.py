@@ -5,9 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, get_args
 
 FinishReason = Literal["stop", "length", "interrupted"]
+
+
+#: The JSON types of a record's members, where one is not free.
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys(["prompt", "model", "text", "finish_reason"], str),
+    **dict.fromkeys(["params", "engine", "usage", "timings"], dict),
+    **dict.fromkeys(["seed", "left_out"], int),
+    "messages": list,
+    "model_sha256": str | None,
+}
 
 
 class Message(TypedDict):
@@ -96,7 +106,10 @@ class Reply:
         return math.exp(-self.logprob / len(self.tokens)) if self.tokens else math.nan
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types: everything but the tokens, in the order of the fields, and the version that wrote it."""
+        """Plain JSON types: everything but the tokens, in the order of the fields, and the version that wrote it.
+
+        A lone surrogate, which no file and no front end takes, is a question mark, as it is to the model.
+        """
         from importlib.metadata import version
 
         plain = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "tokens"}
@@ -106,24 +119,31 @@ class Reply:
             del plain["messages"], plain["left_out"]
         if not self.choices:
             del plain["choices"]
-        return {**plain, "version": version("phi_magic")}
+        sendable: dict[str, Any] = _sendable({**plain, "version": version("phi_magic")})
+        return sendable
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Reply:
         """What :meth:`to_dict` gave, less the tokens; what else is in it is passed over.
 
         Raises:
-            TypeError, KeyError: something is missing, or is of another type.
+            KeyError: something is missing.
+            TypeError, ValueError: something is of another type, or has a value that it cannot have.
         """
-        kinds = {"prompt": str, "model": str, "params": dict, "seed": int, "text": str, "finish_reason": str}
-        for name, kind in kinds.items():
-            if not isinstance(plain[name], kind):
-                raise TypeError(f"{name} must be {kind.__name__}")
         known = {item.name for item in fields(cls)} - {"tokens", "usage", "timings"}
+        needed = ("prompt", "model", "params", "seed", "text", "finish_reason", "usage", "timings")
+        for name in (*needed, *(known & plain.keys())):
+            if not isinstance(plain[name], _KINDS.get(name, object)):
+                raise TypeError(f"{name} is {type(plain[name]).__name__}")
+        if plain["finish_reason"] not in get_args(FinishReason):
+            raise ValueError(f"finish_reason is {plain['finish_reason']!r}")
+        figures = {name: plain[name] for name in ("usage", "timings")}
+        if not all(isinstance(value, int | float) for one in figures.values() for value in one.values()):
+            raise TypeError("a figure is no number")
         return cls(
             **{name: value for name, value in plain.items() if name in known},
-            usage=Usage(**plain["usage"]),
-            timings=Timings(**plain["timings"]),
+            usage=Usage(**figures["usage"]),
+            timings=Timings(**figures["timings"]),
         )
 
     def stats(self) -> str:
@@ -174,6 +194,15 @@ class Reply:
         from .rendering.formats import bundle
 
         return bundle(self.text), {"phi_magic": self.record()}
+
+
+def _sendable(value: Any) -> Any:
+    """``value`` with every text in it as UTF-8 can say it."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_sendable(name): _sendable(item) for name, item in value.items()}
+    return [_sendable(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 #: What shows a reply in a notebook, by name; :mod:`phi_magic.views` registers it.

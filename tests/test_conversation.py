@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from IPython.core.completer import provisionalcompleter
 from IPython.core.error import UsageError
 
-from phi_magic import Phi
+from phi_magic import Phi, conversation
 from phi_magic.conversation import Conversation, forget, names
 from phi_magic.errors import PhiError
 from phi_magic.generation.backend import ignore_status
@@ -98,6 +101,29 @@ class TestTurns:
         chat("four")
         assert asked(chat) == ["one", "four"]
         assert len(model.sent[-1]) == 3
+
+    def test_answers_that_are_written_at_the_same_time_all_stay(self, chat):
+        streams = [chat.stream(prompt) for prompt in ("one", "two", "three")]
+        for stream in reversed(streams):
+            stream.run()
+        assert asked(chat) == ["one", "two", "three"]
+
+    def test_questions_from_threads_all_stay(self, chat):
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(chat, ["one", "two", "three", "four"]))
+        assert sorted(asked(chat)) == ["four", "one", "three", "two"]
+
+    def test_a_question_nobody_reads_the_answer_of_is_forgotten(self, chat):
+        for _ in range(3):
+            chat.stream("never read")
+        chat("one")
+        assert [turn.reply.prompt for turn in conversation._turns["trip"]] == ["one"]
+
+    def test_what_was_asked_before_a_reset_does_not_come_back(self, chat):
+        stream = chat.stream("one")
+        chat.reset()
+        stream.run()
+        assert asked(chat) == []
 
     def test_raw_text_knows_no_turns(self, chat):
         with pytest.raises(PhiError, match="raw"):
@@ -239,6 +265,51 @@ class TestFiles:
             chat.read(file)
         assert asked(chat) == ["one"]
 
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"finish_reason": "bored"},
+            {"finish_reason": ["stop"]},
+            {"engine": []},
+            {"left_out": "2"},
+            {"usage": {"prompt_tokens": [1], "cached_tokens": 0, "completion_tokens": 1}},
+            {"usage": []},
+            {"timings": {"total": "soon"}},
+            {"params": None},
+            {"model_sha256": 7},
+        ],
+    )
+    def test_a_tampered_turn_is_refused(self, chat, tmp_path, change):
+        chat("one")
+        file = chat.save(tmp_path / "x.json")
+        saved = json.loads(file.read_text())
+        saved["turns"][0]["reply"] |= change
+        file.write_text(json.dumps(saved))
+        with pytest.raises(PhiError, match="is no saved conversation"):
+            chat.read(file)
+        assert asked(chat) == ["one"]
+
+    def test_a_folder_cannot_be_written(self, chat):
+        chat("one")
+        with pytest.raises(PhiError, match=r"\. is a folder: name a file in it"):
+            chat.save(".")
+
+    @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there are no device files here")
+    def test_what_is_no_regular_file_is_neither_read_nor_replaced(self, chat, tmp_path):
+        os.mkfifo(tmp_path / "fifo")
+        chat("one")
+        for path in ("/dev/zero", "/dev/full", tmp_path / "fifo"):
+            with pytest.raises(PhiError, match="not a regular file"):
+                chat.read(path)
+            with pytest.raises(PhiError, match="not a regular file"):
+                chat.save(path)
+
+    def test_turns_share_the_messages_before_them(self, chat, tmp_path):
+        for prompt in ("one", "two", "three"):
+            chat(prompt)
+        turns = chat.read(chat.save(tmp_path / "x.json")).turns
+        assert turns[1].reply.messages[0] is turns[2].reply.messages[0]
+
     def test_a_file_that_is_not_there_is_named(self, chat, tmp_path):
         with pytest.raises(PhiError, match="cannot be read"):
             chat.read(tmp_path / "none.json")
@@ -367,11 +438,13 @@ class TestMagic:
         ip.run_line_magic("phi", "-q -c=trip Hello")
         ip.run_line_magic("phi_chat", "save trip")
         ip.run_line_magic("phi_chat", "save trip copy.json")
+        ip.run_line_magic("phi_chat", "save trip 'a copy.json'")
         ip.run_line_magic("phi_chat", "reset trip")
         ip.run_line_magic("phi_chat", "read again copy.json")
         out = capsys.readouterr().out
         assert "trip: 1 turn written to trip.json" in out
         assert "again: 1 turn from copy.json" in out
+        assert Path("a copy.json").exists()
         assert names() == ["again"]
 
     @pytest.mark.parametrize(
@@ -382,6 +455,8 @@ class TestMagic:
             ("undo default", "no turn to undo"),
             ("undo trip now", "'now' is one word too many"),
             ("list trip", "'trip' is one word too many"),
+            ("save trip .", ". is a folder"),
+            ("save trip 'open", "quote"),
             ("read trip none.json", "none.json cannot be read"),
         ],
     )

@@ -175,6 +175,6 @@ class TestProposal:
 
     def test_the_shipped_model_mends_a_name(self, ip, capsys):
         fail(ip, "total = 3\nprint(totl)", capsys)
-        ip.run_line_magic("phi_fix", "-q -o answer")
+        ip.run_line_magic("phi_fix", "-o answer")
         assert "```python\n" in ip.user_ns["answer"].text
         assert ip.rl_next_input

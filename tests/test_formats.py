@@ -96,11 +96,11 @@ class TestJson:
         assert extract.data(text) == value
         assert remark(text, "json") == ""
 
-    def test_objects_get_the_front_ends_tree_and_read_well_as_text(self):
-        shown = bundle('{"name": "Ida", "tags": ["é"]}', "json")
-        assert shown["application/json"] == {"name": "Ida", "tags": ["é"]}
-        assert shown["text/plain"] == '{\n  "name": "Ida",\n  "tags": [\n    "é"\n  ]\n}'
-        assert "application/json" not in bundle("42", "json")
+    def test_an_object_keeps_its_order_in_every_form(self):
+        shown = bundle('{"name": "Ida", "age": 7}', "json")
+        assert shown["text/plain"] == '{\n  "name": "Ida",\n  "age": 7\n}'
+        assert shown["text/markdown"] == '```json\n{\n  "name": "Ida",\n  "age": 7\n}\n```\n'
+        assert "application/json" not in shown  # a notebook file sorts its keys
 
     @pytest.mark.parametrize(
         "text",

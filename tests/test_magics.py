@@ -6,6 +6,10 @@ import pytest
 from IPython.core.completer import provisionalcompleter
 from IPython.core.error import UsageError
 
+from phi_magic.models.files import KNOWN
+from phi_magic.options import ASKING, CELL
+from phi_magic.rendering.formats import FORMS
+
 HAIKU = "Write a haiku about ice hockey"
 
 
@@ -78,6 +82,49 @@ class TestAsking:
         assert ask(ip, "-n 1", "a <|end|> b").usage.prompt_tokens > plain + 3
 
 
+class TestReturned:
+    """``answer = %phi …`` binds the Reply; what was shown as it came is not shown again."""
+
+    def test_the_reply_can_be_assigned(self, ip, capsys):
+        ip.run_cell("answer = %phi --seed 1 -n 3 Hello")
+        assert ip.user_ns["answer"].usage.completion_tokens == 3
+        assert capsys.readouterr().out.strip() == ip.user_ns["answer"].text
+
+    @pytest.mark.parametrize(
+        "cell", ["%phi -n 3 -o answer Hello", "%%phi -n 3 -o answer\nHello", "%time %phi -n 3 Hello"]
+    )
+    def test_a_cell_that_asks_shows_the_answer_once(self, ip, capsys, cell):
+        ip.run_cell(cell)
+        assert "Out[" not in capsys.readouterr().out
+
+    def test_the_variable_alone_shows_it(self, ip, capsys):
+        ip.run_cell("answer = %phi -q -n 3 Hello\nanswer")
+        assert capsys.readouterr().out == f"Out[0]: {ip.user_ns['answer'].text}\n"
+
+
+class TestQuestionMarks:
+    @pytest.mark.parametrize(
+        "cell",
+        [
+            "%phi -q -n 1 -o answer What does the temperature do?",
+            "answer = %phi -q -n 1 What does the temperature do?",
+            "if True:\n    %phi -q -n 1 -o answer What does the temperature do?",
+        ],
+    )
+    def test_a_question_is_asked(self, ip, cell):
+        assert ip.run_cell(cell).success
+        assert ip.user_ns["answer"].prompt == "What does the temperature do?"
+
+    def test_help_is_still_help(self, ip, capsys):
+        for cell in ("%phi?", "len?"):
+            ip.run_cell(cell)
+            assert "Docstring" in capsys.readouterr().out
+
+    def test_a_text_that_holds_such_a_line_stays_as_it_is(self, ip):
+        ip.run_cell('text = """\n%phi What?\n"""')
+        assert ip.user_ns["text"] == "\n%phi What?\n"
+
+
 class TestShown:
     def test_the_answer_and_a_line_below(self, ip, capsys):
         ip.run_cell_magic("phi", "-t 0 --seed 3", HAIKU)
@@ -100,6 +147,8 @@ class TestMistakes:
             ("-t 9", "x", "temperature must be"),
             ("-t nan", "x", "temperature must be"),
             ("hello", "x", "the prompt goes below"),
+            ("-s be brief", "x", "for a value of several words write --system 'be brief'"),
+            ("--schema Foo", "x", "there is no variable Foo; did you mean Food?"),
             ("-o 1x", "x", "variable"),
             ("", "{{ nope }}", "'nope' is undefined"),
             ("", "{{ nope", "line 1"),
@@ -114,6 +163,7 @@ class TestMistakes:
     def test_each_is_one_line_of_usage_error(self, ip, line, cell, says):
         from importlib.resources import files
 
+        ip.user_ns["Food"] = {"type": "object"}
         Path("no.gguf").write_bytes(b"<html>no</html>")
         Path("cut.gguf").write_bytes((files("phi_magic") / "demo" / "phi-demo.gguf").read_bytes()[:-1000])
         with pytest.raises(UsageError) as error:
@@ -127,14 +177,15 @@ class TestExtension:
     def test_unloading_leaves_the_shell_as_it_was(self, shell):
         def state():
             tables = shell.magics_manager.magics
-            hooks = shell.strdispatchers.get("complete_command")
             return (
                 {kind: set(table) for kind, table in tables.items()},
                 # IPython makes some of its own magics when they are first used
                 [each for each in shell.configurables if not type(each).__module__.startswith("IPython.core.magics")],
                 [each for each in shell.magics_manager.registry.values() if type(each).__module__.startswith("phi")],
-                set(hooks.strs) if hooks else set(),
                 {name for name in shell.user_ns if not name.startswith("_")},
+                list(shell.input_transformer_manager.token_transformers),
+                list(shell.ast_transformers),
+                list(shell.Completer.custom_matchers),
             )
 
         before = state()
@@ -152,6 +203,14 @@ class TestExtension:
         for _ in range(3):
             ip.run_line_magic("reload_ext", "phi_magic")
         assert len(ip.configurables) == count
+        assert ask(ip, "-m demo -n 2", HAIKU).text
+
+    def test_while_a_stream_is_half_read_nothing_is_unloaded(self, ip, capsys):
+        ip.run_cell("from phi_magic import Phi\nstream = Phi(model='demo').stream('Hello')\nnext(stream)")
+        assert isinstance(ip.run_cell("%reload_ext phi_magic").error_in_exec, UsageError)
+        assert "read it to its end or close() it" in capsys.readouterr().err
+        ip.run_cell("stream.close()")
+        assert ip.run_cell("%reload_ext phi_magic").success
         assert ask(ip, "-m demo -n 2", HAIKU).text
 
     def test_config_shows_every_trait_with_its_help(self, ip, capsys):
@@ -180,9 +239,31 @@ class TestExtension:
             with provisionalcompleter():
                 return [completion.text for completion in ip.Completer.completions(line, len(line))]
 
-        assert "--temperature" in offered("%phi --te")
-        assert "--top-p" in offered("%%phi --top")
-        assert "phi-3-mini-4k" in offered("%%phi -m phi-3")
+        assert offered("%phi --te") == ["--temperature", "--temp"]
+        assert offered("%%phi --top") == ["--top-p", "--top-k", "--top-logprobs"]
+        assert offered("%%phi -m phi-3") == ["phi-3-mini-4k"]
+
+    def test_what_fits_is_offered_alone(self, ip):
+        ip.user_ns |= {"my_schema": {"type": "object"}, "my_number": 7}
+
+        def offered(line):
+            with provisionalcompleter():
+                return [completion.text for completion in ip.Completer.completions(line, len(line))]
+
+        flags = [flag for option in (*ASKING, *CELL) for flag in option.flags]
+        assert offered("%%phi -") == offered("%%phi ") == offered("%phi -t 0.2 ") == flags
+        assert offered("%%phi --") == [flag for flag in flags if flag.startswith("--")]
+        assert offered("%%phi -m ") == offered("%phi --model=") == offered("x = %phi -m ") == list(KNOWN)
+        assert offered("%%phi -f ") == [*FORMS, "tokens"]
+        assert (
+            offered("%%phi --schema my") == offered("%%phi --schema=my") == offered("%phi --schema ") == ["my_schema"]
+        )
+
+    def test_in_a_prompt_the_variables_are_offered(self, ip):
+        ip.user_ns["my_number"] = 7
+        with provisionalcompleter():
+            cell = "%%phi -t 0\nIs {{ my_nu"
+            assert "my_number" in [completion.text for completion in ip.Completer.completions(cell, len(cell))]
 
     def test_help_explains_each_option_with_bounds_and_default(self, ip):
         text = ip.find_line_magic("phi").__doc__

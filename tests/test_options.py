@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phi_magic import Phi, PhiError
-from phi_magic.options import ASKING, CELL, overrides, split, variable
+from phi_magic.options import ASKING, CELL, overrides, split, unknown, variable
 
 OPTIONS = (*ASKING, *CELL)
 
@@ -35,6 +35,8 @@ def parsed(line):
         ("-m demo", {"model": "demo"}, ""),
         ("--seed 4294967294 x", {"seed": 4294967294}, "x"),
         ("   ", {}, ""),
+        ("--stop=-- go", {"stop": ["--"]}, "go"),
+        ("--system=-- go", {"system": "--"}, "go"),
     ],
 )
 def test_options_come_first_and_the_rest_is_the_prompt(line, options, prompt):
@@ -66,10 +68,24 @@ def test_a_mistake_is_one_line_that_names_it(line, says):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["1x", "a b", "class", "a.b", ""])
+@pytest.mark.parametrize("name", ["1x", "a b", "class", "a.b", "", "__builtins__", "__name__"])
 def test_only_a_name_can_be_bound(name):
     with pytest.raises(PhiError, match="-o needs the name of a variable"):
         variable(name)
+
+
+def test_a_name_is_bound_as_python_reads_it():
+    assert variable("\N{LATIN SMALL LIGATURE FI}t") == "fit"
+
+
+def test_an_option_that_is_like_no_other_is_answered_with_all_of_them():
+    with pytest.raises(PhiError) as error:
+        parsed("-z x")
+    assert all(flag in str(error.value) for option in OPTIONS for flag in option.flags)
+
+
+def test_a_name_where_there_are_none_is_answered_without_a_list():
+    assert unknown("nosuch", [], "variable") == "there is no variable nosuch"
 
 
 def test_every_answer_trait_has_an_option():

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..conversation import forget
 from ..phi import Phi
 from . import ask, chat, explore, fix, models, panel, replay, sweep
-from .completing import Completer, completer
+from .adapting import one_line
+from .asking import Question, Shown
+from .completing import IDENTIFIER, Completer, completer, matcher
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -44,19 +45,34 @@ def load(shell: InteractiveShell) -> None:
     phi = Phi(parent=shell)
     magics = [kind(shell, phi) for kind in MAGICS]
     shell.register_magics(*magics)
-    for event, listener in _listeners(magics):
-        shell.events.register(event, listener)
+    for one in magics:
+        for event, listener in one.listeners.items():
+            shell.events.register(event, listener)
     shell.configurables.append(phi)  # type: ignore[arg-type]  # a list of configurables, typed as of shells
-    for name, complete in COMPLETERS.items():
-        shell.set_hook("complete_command", complete, str_key=name)
+    shell.Completer.custom_matchers.append(matcher(shell, COMPLETERS))
+    shell.input_transformer_manager.token_transformers.append(Question)
+    shell.ast_transformers.append(Shown())
 
 
 def unload(shell: InteractiveShell) -> None:
-    """Undo :func:`load`, free the model, and forget the conversations."""
+    """Undo :func:`load`, free the model, and forget the conversations: all of it, or nothing.
+
+    Raises:
+        UsageError: another answer holds the model; the extension stays loaded.
+    """
+    if "phi_magic.widgets.cells" in sys.modules:  # else nothing was ever shown; a panel's answer ends here
+        from ..widgets import cells
+
+        cells.close_all()
+    if "phi_magic.generation.worker" in sys.modules:  # else nothing was ever loaded
+        from ..generation.worker import shared
+
+        with one_line():
+            shared.close()
     manager = shell.magics_manager
     for kind in MAGICS:
         magics = manager.registry.pop(kind.__name__)
-        for event, listener in _listeners([magics]):
+        for event, listener in magics.listeners.items():
             shell.events.unregister(event, listener)
         for table in ("line", "cell"):
             for name in magics.magics[table]:
@@ -65,20 +81,9 @@ def unload(shell: InteractiveShell) -> None:
     shell.configurables[:] = [
         configurable for configurable in shell.configurables if not isinstance(configurable, ours)
     ]
-    for name in COMPLETERS:
-        shell.strdispatchers["complete_command"].strs.pop(name, None)
-    if "phi_magic.widgets.cells" in sys.modules:  # else nothing was ever shown
-        from ..widgets import cells
-
-        cells.close_all()
-    if "phi_magic.generation.worker" in sys.modules:  # else nothing was ever loaded
-        from ..generation.worker import shared
-
-        shared.close()
+    shell.Completer.custom_matchers[:] = [
+        one for one in shell.Completer.custom_matchers if getattr(one, "matcher_identifier", "") != IDENTIFIER
+    ]
+    shell.input_transformer_manager.token_transformers.remove(Question)
+    shell.ast_transformers[:] = [one for one in shell.ast_transformers if not isinstance(one, Shown)]
     forget()
-
-
-def _listeners(magics: Iterable[Any]) -> Iterator[tuple[str, Callable[..., None]]]:
-    """What the magics want to be told by the shell: the names of its events, with whom to call."""
-    for one in magics:
-        yield from getattr(one, "listeners", {}).items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +24,7 @@ class PhiMagics(Magics):
     """Magics of one shell, with its ``Phi``: the settings that ``%config`` changes and every answer begins from."""
 
     shell: InteractiveShell
+    listeners: Mapping[str, Callable[..., None]] = {}  #: called at events of the shell, by their names
 
     def __init__(self, shell: InteractiveShell, phi: Phi) -> None:
         super().__init__(shell)
@@ -48,10 +49,17 @@ def arguments(*options: Option, name: str | None = None) -> Callable[[Function],
 
 @contextmanager
 def one_line() -> Iterator[None]:
-    """A user's mistake as IPython shows one: ``UsageError`` itself, since it checks for this very type."""
+    """Show a user's mistake, or an interrupt, in one line, as IPython shows a ``UsageError``.
+
+    The exception goes on all the same: the cell fails, and the cells in the queue do not run.
+    """
     try:
         yield
     except PhiError as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(str(error)) from None  # this very type: IPython checks for it
     except MemoryError:
         raise UsageError("no memory is left: delete large variables, or restart the kernel") from None
+    except KeyboardInterrupt as interrupt:
+        # IPython asks an exception for its lines before it makes some of the traceback, which names our files alone.
+        interrupt._render_traceback_ = lambda: ["KeyboardInterrupt"]  # type: ignore[attr-defined]
+        raise

@@ -10,12 +10,15 @@ from IPython.core.magic import line_cell_magic, magics_class, needs_local_scope,
 
 from ..display import CellView, QuietView, TerminalView, View
 from ..errors import PhiError
-from ..options import ASKING, CELL, overrides, split, unknown, variable
+from ..options import ASKING, CELL, overrides, quoting, split, unknown, variable
 from ..phi import Phi
 from ..rendering.formats import next_cell, remark
+from ..reply import Reply
 from .adapting import PhiMagics, one_line
 from .adapting import arguments as magic_arguments
 from .chat import asking, told
+from .completing import says_schema
+from .proposing import propose
 
 if TYPE_CHECKING:
     import argparse
@@ -37,8 +40,8 @@ class AskMagics(PhiMagics):
     @needs_local_scope  # a line in a function sees the function's variables
     @line_cell_magic("phi")  # type: ignore[arg-type]  # IPython declares the form without a name alone
     @magic_arguments(*OPTIONS, name="phi")
-    def ask(self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None) -> None:
-        """Ask the model; its answer streams into the output.
+    def ask(self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None) -> Reply:
+        """Ask the model; its answer streams into the output. Returns the Reply: answer = %phi Hello.
 
         %phi [options] prompt        one line
         %%phi [options]              the cell's body is the prompt
@@ -49,7 +52,9 @@ class AskMagics(PhiMagics):
         with one_line():
             words, rest = split(line, OPTIONS, prompt=cell is None)
             if cell is not None and rest:
-                raise PhiError(f"{rest!r} stands beside the options: the prompt goes below the first line")
+                raise PhiError(
+                    f"{rest!r} stands beside the options{quoting(words, rest)}: the prompt goes below the first line"
+                )
             arguments: argparse.Namespace = AskMagics.ask.parser.parse_args(words)
             name = variable(arguments.out)
             options = overrides(arguments)
@@ -68,8 +73,9 @@ class AskMagics(PhiMagics):
             show(self.shell, stream, view, name)
             if stream.reply.finish_reason != "interrupted":
                 view.note(structure.remark(stream.reply) if arguments.schema else remark(stream.reply.text, form))
-                if form == "code" and (code := next_cell(stream.reply.text)):
-                    self.shell.set_next_input(code)
+                if form == "code" and not arguments.quiet and (code := next_cell(stream.reply.text)):
+                    propose(self.shell, code)
+            return stream.reply
 
     def _stream(self, prompt: str, options: dict[str, Any], chat: str | None, view: View) -> Stream:
         if chat is None:
@@ -93,7 +99,8 @@ def schema_of(variables: Mapping[str, Any], name: str) -> Structure:
     if name in variables:
         return read(variables[name])
     if name.isidentifier():
-        raise PhiError(unknown(name, [name for name in variables if not name.startswith("_")], "variable"))
+        fit = [name for name, value in variables.items() if not name.startswith("_") and says_schema(value)]
+        raise PhiError(unknown(name, fit, "variable"))
     return read(name)
 
 

@@ -9,7 +9,7 @@ from IPython.display import display
 
 from ..conversation import DEFAULT, Conversation, names
 from ..errors import PhiError
-from ..options import unknown
+from ..options import unknown, words_of
 from ..phi import Phi
 from .adapting import PhiMagics, one_line
 
@@ -36,7 +36,7 @@ class ChatMagics(PhiMagics):
         %phi_chat undo [NAME]          drop the newest turn
         %phi_chat reset [NAME]         drop all turns: at the top of a notebook, Run All begins anew
         %phi_chat save [NAME] [FILE]   write it as JSON, to NAME.json if no file is named
-        %phi_chat read [NAME] [FILE]   make it what was saved
+        %phi_chat read [NAME] [FILE]   make it what was saved; quote a path with spaces
 
         NAME is "default" where it is left out. Example: %phi_chat undo trip
         """
@@ -62,7 +62,7 @@ class ChatMagics(PhiMagics):
                 _say(f"{name}: {_turns(len(conversation))} written to {conversation.save(file)}")
 
     def _words(self, line: str) -> tuple[str, str, str]:
-        words = line.split()
+        words = words_of(line)
         action, *rest = words or ["show"]
         if action not in ACTIONS:
             raise PhiError(unknown(action, ACTIONS, "action"))

@@ -1,10 +1,15 @@
-"""What Tab offers for options, and for the values of those that have a few."""
+"""What Tab offers on a line of our magics: options, and the values of those that have a few."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import is_dataclass
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, is_dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from IPython.core.completer import SimpleCompletion, SimpleMatcherResult, context_matcher
 
 from ..conversation import names
 from ..models import files
@@ -12,21 +17,80 @@ from ..options import Option
 from ..settings import Settings
 
 if TYPE_CHECKING:
+    from IPython.core.completer import CompletionContext
     from IPython.core.interactiveshell import InteractiveShell
+
+#: By which IPython tells our matcher from others.
+IDENTIFIER = "phi_magic"
+
+_MAGIC = re.compile(r"\s*(?:[\w.,\[\] ]+=\s*)?(?P<name>%{0,2}[^\W\d]\w*)\s(?P<rest>.*)", re.DOTALL)
+
+#: One of these is in any JSON schema that holds an answer to something.
+_SCHEMA = frozenset(["type", "properties", "anyOf", "oneOf", "allOf", "enum", "const", "$ref"])
+
+
+@dataclass(frozen=True)
+class Typed:
+    """A line of a magic as far as it is typed; ``symbol`` is the word that the cursor ends."""
+
+    line: str
+    text_until_cursor: str
+    symbol: str
+    rest: str  #: between the magic's name and ``symbol``
+
+    @property
+    def before(self) -> list[str] | None:
+        """The words between the magic's name and ``symbol``; None within an open quote."""
+        try:
+            return shlex.split(self.rest)
+        except ValueError:
+            return None
+
 
 Completer = Callable[["InteractiveShell", Any], list[str]]
 
 
+def matcher(
+    shell: InteractiveShell, completers: Mapping[str, Completer]
+) -> Callable[[CompletionContext], SimpleMatcherResult]:
+    """Make what IPython asks for completions: where one of ours fits, it is offered alone.
+
+    A ``complete_command`` hook would not do: Jedi's names stand before a hook's.
+    """
+
+    def match(context: CompletionContext) -> SimpleMatcherResult:
+        offered: list[str] = []
+        found = _MAGIC.fullmatch(context.text_until_cursor)
+        if found and (complete := completers.get(_name(found["name"], shell, context))):
+            rest = found["rest"].removesuffix(context.token)
+            typed = Typed(context.line_with_cursor, context.text_until_cursor, context.token, rest)
+            offered = complete(shell, typed)
+        completions = [SimpleCompletion(text=text, type="magic") for text in dict.fromkeys(offered)]
+        return SimpleMatcherResult(completions=completions, suppress=bool(completions), ordered=True)
+
+    marked: Callable[[CompletionContext], SimpleMatcherResult] = context_matcher(identifier=IDENTIFIER)(match)
+    return marked
+
+
+def _name(name: str, shell: InteractiveShell, context: CompletionContext) -> str:
+    """The magic's name with its percent signs, which may be left out on a line; empty where it is none."""
+    if name.startswith("%%"):
+        return name if context.cursor_line == 0 else ""
+    return name if name.startswith("%") else "" if name in shell.user_ns else f"%{name}"
+
+
+def says_schema(value: object) -> bool:
+    """Whether ``--schema`` may take this value: a class with fields, a schema, or the path of a JSON file."""
+    if isinstance(value, type):
+        return hasattr(value, "model_json_schema") or is_dataclass(value)
+    if isinstance(value, str | Path):
+        return str(value).endswith(".json")
+    return isinstance(value, dict) and not _SCHEMA.isdisjoint(value)
+
+
 def schemas(shell: InteractiveShell) -> list[str]:
     """The names of variables that ``--schema`` may take."""
-
-    def fits(value: object) -> bool:
-        named = isinstance(value, type) and (hasattr(value, "model_json_schema") or is_dataclass(value))
-        return named or (
-            isinstance(value, dict) and bool(value.keys() & {"type", "properties", "anyOf", "enum", "$ref"})
-        )
-
-    return [name for name, value in shell.user_ns.items() if not name.startswith("_") and fits(value)]
+    return [name for name, value in shell.user_ns.items() if not name.startswith("_") and says_schema(value)]
 
 
 _VALUES: dict[str, Callable[[InteractiveShell], list[str]]] = {
@@ -37,17 +101,33 @@ _VALUES: dict[str, Callable[[InteractiveShell], list[str]]] = {
 }
 
 
-def completer(options: tuple[Option, ...], words: Callable[[InteractiveShell], list[str]] = lambda _: []) -> Completer:
-    """A completer for a magic with these options; ``words`` may stand on its line beside them."""
+def completer(options: tuple[Option, ...], words: Callable[[InteractiveShell], list[str]] | None = None) -> Completer:
+    """Make a completer for a magic with these options.
 
-    def complete(shell: InteractiveShell, event: Any) -> list[str]:
-        before = event.text_until_cursor.split()
-        previous = before[-2] if event.symbol and len(before) > 1 else before[-1]
-        if event.symbol.startswith("-"):
-            offered = [flag for option in options for flag in option.flags]
+    Args:
+        words: what may stand among the options. Without it the first word that is no option begins the prompt.
+    """
+    known = {flag: option for option in options for flag in option.flags}
+
+    def complete(shell: InteractiveShell, typed: Typed) -> list[str]:
+        awaiting: Option | None = None
+        if typed.before is None:
+            return []
+        for word in typed.before:
+            if word.startswith("-") and (awaiting is None or awaiting.value_optional):
+                option = known.get(word.removesuffix("="))
+                awaiting = option if option and option.takes_value else None
+            elif awaiting:
+                awaiting = None
+            elif words is None:
+                return []
+        if awaiting and not typed.symbol.startswith("-"):
+            values = _VALUES.get(max(awaiting.flags, key=len))
+            offered = values(shell) if values else []
+        elif words is None or typed.symbol.startswith("-"):
+            offered = list(known)
         else:
-            asked = next((option.flags[-1] for option in options if previous in option.flags), "")
-            offered = _VALUES.get(asked, words)(shell)
-        return [word for word in offered if word.startswith(event.symbol)]
+            offered = words(shell)
+        return [word for word in offered if word.startswith(typed.symbol)]
 
     return complete

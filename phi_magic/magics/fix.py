@@ -10,12 +10,13 @@ from IPython.core.magic import line_magic, magics_class, no_var_expand
 
 from ..errors import PhiError, PromptTooLong
 from ..fix import failure, prompt
-from ..options import ASKING, OUT, Option, overrides, split, variable
+from ..options import ASKING, OUT, Option, overrides, quoting, split, variable
 from ..phi import Phi
 from ..rendering.formats import next_cell
 from .adapting import PhiMagics, one_line
 from .adapting import arguments as magic_arguments
 from .ask import show, view_for
+from .proposing import propose
 
 if TYPE_CHECKING:
     import argparse
@@ -53,7 +54,7 @@ class FixMagics(PhiMagics):
     @line_magic
     @magic_arguments(*OPTIONS)
     def phi_fix(self, line: str) -> None:
-        """Explain the last exception, and propose the corrected cell as the next one; it is never run.
+        """Explain the last exception, and propose the corrected cell; it is never run.
 
         %phi_fix [options]
 
@@ -63,7 +64,9 @@ class FixMagics(PhiMagics):
         with one_line():
             words, rest = split(line, OPTIONS)
             if rest:
-                raise PhiError(f"%phi_fix takes options only, and {rest!r} is none: see %phi_fix?")
+                raise PhiError(
+                    f"%phi_fix takes options only, and {rest!r} is none{quoting(words, rest)}: see %phi_fix?"
+                )
             arguments = FixMagics.phi_fix.parser.parse_args(words)  # type: ignore[union-attr]
             name, options = variable(arguments.out), overrides(arguments)
             if self._error is None:
@@ -95,6 +98,7 @@ class FixMagics(PhiMagics):
             return
         view.note("the question was cut to fit the context: what is proposed may be a part" if cut else "")
         if code := next_cell(stream.reply.text):
-            self.shell.set_next_input(code)
+            if not arguments.quiet:
+                propose(self.shell, code)
         else:
             view.note("the answer has no Python block: no cell is proposed")

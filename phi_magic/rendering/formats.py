@@ -72,10 +72,12 @@ def _text(text: str) -> dict[str, Any]:
 
 def _code(text: str) -> dict[str, Any]:
     found = extract.code(text)
-    if found is None:
-        return _markdown(text)
-    ticks = "`" * max(3, 1 + max(map(len, re.findall("`+", found.source)), default=0))
-    return {**_markdown(f"{ticks}{found.language or 'python'}\n{found.source}\n{ticks}"), "text/plain": found.source}
+    return _fenced(found.source, found.language or "python") if found else _markdown(text)
+
+
+def _fenced(source: str, language: str) -> dict[str, Any]:
+    ticks = "`" * max(3, 1 + max(map(len, re.findall("`+", source)), default=0))
+    return {**_markdown(f"{ticks}{language}\n{source}\n{ticks}"), "text/plain": source}
 
 
 def _json(text: str) -> dict[str, Any]:
@@ -83,9 +85,8 @@ def _json(text: str) -> dict[str, Any]:
         value = extract.data(text)
     except PhiError:
         return _text(text)
-    plain = _text(json.dumps(value, indent=2, ensure_ascii=False))
-    # A front end's tree has branches; a number or a text is read as it is.
-    return {"application/json": value, **plain} if isinstance(value, dict | list) else plain
+    # No application/json: a notebook file sorts its keys, and their order is part of the answer.
+    return _fenced(_text(json.dumps(value, indent=2, ensure_ascii=False))["text/plain"], "json")
 
 
 def _html(text: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import PhiError
-from ..paths import expanded, show_path
+from ..paths import expanded, read_text, show_path
 from ..reply import Reply
 from .dataclasses import build, schema_of
 from .extract import data
@@ -84,10 +84,8 @@ def _text(schema: dict[str, Any]) -> str:
 
 def _file(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         schema = json.loads(text)
-    except OSError as error:
-        raise PhiError(f"{show_path(path)}: cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
         raise PhiError(f"{show_path(path)}: is no JSON schema: {reason}") from None

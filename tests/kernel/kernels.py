@@ -59,11 +59,14 @@ class LiveKernel:
     def interrupt(self):
         self.manager.interrupt_kernel()
 
-    def submit(self, code, **options):
-        """Send a cell without waiting for it; give the result to `follow`."""
-        submitted = time.monotonic()
-        message_id = self.client.execute(code, **options)
-        self.executions[message_id] = Execution(submitted)
+    def submit(self, code, **metadata):
+        """Send a cell, with a front end's metadata, without waiting for it; give the result to `follow`."""
+        content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}}
+        content |= {"allow_stdin": False, "stop_on_error": True}
+        message = self.client.session.msg("execute_request", content, metadata=metadata)
+        message_id = message["header"]["msg_id"]
+        self.executions[message_id] = Execution(time.monotonic())
+        self.client.shell_channel.send(message)
         return message_id
 
     def follow(self, message_id, on_message=None):
@@ -87,5 +90,6 @@ class LiveKernel:
                 answered.reply = reply["content"]
         return execution
 
-    def run(self, code, on_message=None):
-        return self.follow(self.submit(code), on_message)
+    def run(self, code, on_message=None, *, cell=None):
+        """Send a cell and read until it is done; `cell` is its id, where the front end sends one."""
+        return self.follow(self.submit(code, **({"cellId": cell} if cell else {})), on_message)

@@ -59,6 +59,13 @@ def test_tab_completes(kernel, line, name):
         assert name in offered(kernel, f"{line}\nWrite a haiku", len(line))
 
 
+@pytest.mark.parametrize("line", ["%%phi --", "%%phi -", "%%phi -m ", "%%phi -f ", "%%phi --schema ci", "%%phi_sweep "])
+def test_only_what_fits_is_offered(kernel, line):
+    others = {"abs", "and", "import", "%%time", "%load_ext"}
+    assert offered(kernel, line)
+    assert not others & set(offered(kernel, line))
+
+
 @pytest.mark.parametrize(
     "magic",
     [

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 import nbformat
 import papermill
 import pytest
 
-from tests.kernel.kernels import Execution, LiveKernel
+from tests.kernel.kernels import LiveKernel
 from tests.notebooks import notebook_of, run_notebook
 
 pytestmark = pytest.mark.kernel
@@ -32,14 +30,7 @@ class Page:
         self.run("setup", SETUP)
 
     def submit(self, cell, code, **metadata):
-        session = self.kernel.client.session
-        content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}}
-        content |= {"allow_stdin": False, "stop_on_error": True}
-        metadata = {"cellId": self.prefix + cell, "deletedCells": [], **metadata}
-        message = session.msg("execute_request", content, metadata=metadata)
-        self.kernel.executions[message["header"]["msg_id"]] = Execution(time.monotonic())
-        self.kernel.client.shell_channel.send(message)
-        return message["header"]["msg_id"]
+        return self.kernel.submit(code, **{"cellId": self.prefix + cell, "deletedCells": [], **metadata})
 
     def run(self, cell, code=None, **metadata):
         done = self.kernel.follow(self.submit(cell, code or CELLS[cell], **metadata))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import json
+
 import pytest
 
 from tests.kernel.kernels import LiveKernel
@@ -81,12 +84,25 @@ def test_an_answer_as_code_is_put_into_the_next_cell(kernel):
     assert payload["text"] == shown["text/plain"]
 
 
+@pytest.mark.parametrize("cell", ["%%phi -f code -t 0\nWrite a Python function that adds two numbers", "%phi_fix -t 0"])
+def test_in_a_notebook_a_proposal_waits_for_its_button(kernel, cell):
+    kernel.run("total = 3\nprint(totl)")
+    for _ in range(3):
+        done = kernel.run(cell, cell="d4f1")
+        assert done.reply["payload"] == []
+        [offered] = [shown["data"] for shown in done.displays if "data-commandlinker" in shown["data"]["text/html"]]
+        assert offered["text/plain"] == "The code is a proposal: it was not run."
+
+
+def test_quiet_proposes_nothing(kernel):
+    done = kernel.run("%%phi -q -f code -t 0\nWrite a Python function that adds two numbers", cell="d4f1")
+    assert done.displays == done.reply["payload"] == []
+
+
 def test_an_answer_as_json_is_data(kernel):
     done = kernel.run("%%phi -f json -t 0 -o reply\nGive me a JSON object with a name and an age")
     data = kernel.run("print(reply.data)").stdout
-    shown = answer(done)["data"]
-    if "application/json" in shown:
-        assert data == f"{shown['application/json']}\n"
-    else:
-        assert data == "None\n"
+    if data == "None\n":
         assert "the answer is not JSON" in done.displays[-1]["data"]["text/plain"]
+    else:
+        assert json.loads(answer(done)["data"]["text/plain"]) == ast.literal_eval(data)

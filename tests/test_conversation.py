@@ -457,7 +457,7 @@ class TestMagic:
             ("list trip", "'trip' is one word too many"),
             ("save trip .", ". is a folder"),
             ("save trip 'open", "quote"),
-            ("read trip none.json", "none.json cannot be read"),
+            ("read trip none.json", "none.json: cannot be read"),
         ],
     )
     def test_a_typo_names_the_nearest(self, ip, line, said):

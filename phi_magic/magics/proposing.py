@@ -38,7 +38,8 @@ def propose(shell: InteractiveShell, code: str) -> None:
 def insert_button(code: str) -> str:
     """HTML of a button that puts ``code`` into a new cell below, in JupyterLab and Notebook 7."""
     commands = ["notebook:insert-cell-below", "notebook:replace-selection"]
-    arguments = html.escape(json.dumps({"commands": commands, "args": [{}, {"text": code}]}))
+    # JupyterLab 4.6 hands all of "args" to each command, even where it is a list of one for each.
+    arguments = html.escape(json.dumps({"commands": commands, "args": {"text": code}}))
     return (
         '<button class="jp-mod-styled jp-mod-minimal" data-commandlinker-command="apputils:run-all-enabled" '
         f'data-commandlinker-args="{arguments}">Insert as a cell below</button>'

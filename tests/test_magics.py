@@ -205,11 +205,13 @@ class TestExtension:
         assert len(ip.configurables) == count
         assert ask(ip, "-m demo -n 2", HAIKU).text
 
-    def test_while_a_stream_is_half_read_nothing_is_unloaded(self, ip, capsys):
-        ip.run_cell("from phi_magic import Phi\nstream = Phi(model='demo').stream('Hello')\nnext(stream)")
-        assert isinstance(ip.run_cell("%reload_ext phi_magic").error_in_exec, UsageError)
-        assert "read it to its end or close() it" in capsys.readouterr().err
-        ip.run_cell("stream.close()")
+    def test_while_a_stream_is_half_read_it_reloads_too(self, ip, capsys, slow_model):
+        ip.user_ns["model"] = str(slow_model)
+        ip.run_cell("from phi_magic import Phi\nstream = Phi(model=model).stream('Hello')\nnext(stream)")
+        assert ip.run_cell("%reload_ext phi_magic").success
+        ip.run_cell("stream.run()")
+        assert "the model was unloaded before the answer was whole" in capsys.readouterr().out
+        assert ip.user_ns["stream"].reply.text
         assert ip.run_cell("%reload_ext phi_magic").success
         assert ask(ip, "-m demo -n 2", HAIKU).text
 
@@ -241,7 +243,7 @@ class TestExtension:
 
         assert offered("%phi --te") == ["--temperature", "--temp"]
         assert offered("%%phi --top") == ["--top-p", "--top-k", "--top-logprobs"]
-        assert offered("%%phi -m phi-3") == ["phi-3-mini-4k"]
+        assert offered("%%phi -m phi-3") == ["phi-3-mini-4k", "phi-3.5-mini"]
 
     def test_what_fits_is_offered_alone(self, ip):
         ip.user_ns |= {"my_schema": {"type": "object"}, "my_number": 7}

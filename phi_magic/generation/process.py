@@ -241,6 +241,8 @@ class WorkerProcess:
         code = self._process.returncode
         if self._spoke and not taken:
             return Retired()
+        if self._killed:
+            return WorkerEnded("the model was unloaded before the answer was whole: ask again")
         lines = [line.strip() for line in self._log.decode("utf-8", "replace").splitlines() if line.strip()]
         said = f" ({' / '.join(lines[-3:])[-300:]})" if lines else ""
         if code < 0:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from ..conversation import forget
 from ..phi import Phi
 from . import ask, chat, explore, fix, models, panel, replay, sweep
-from .adapting import one_line
 from .asking import Question, Shown
 from .completing import IDENTIFIER, Completer, completer, matcher
 
@@ -55,11 +54,7 @@ def load(shell: InteractiveShell) -> None:
 
 
 def unload(shell: InteractiveShell) -> None:
-    """Undo :func:`load`, free the model, and forget the conversations: all of it, or nothing.
-
-    Raises:
-        UsageError: another answer holds the model; the extension stays loaded.
-    """
+    """Undo :func:`load`, end the model's process, and forget the conversations."""
     if "phi_magic.widgets.cells" in sys.modules:  # else nothing was ever shown; a panel's answer ends here
         from ..widgets import cells
 
@@ -67,8 +62,7 @@ def unload(shell: InteractiveShell) -> None:
     if "phi_magic.generation.worker" in sys.modules:  # else nothing was ever loaded
         from ..generation.worker import shared
 
-        with one_line():
-            shared.close()
+        shared.close()
     manager = shell.magics_manager
     for kind in MAGICS:
         magics = manager.registry.pop(kind.__name__)

@@ -193,7 +193,8 @@ def _next(words: shlex.shlex) -> str:
 def unknown(name: str, known: Sequence[str] | dict[str, Any], kind: str = "option") -> str:
     """One line for a name that does not exist, with the nearest that does."""
     others = f" ({', '.join(known)})" if known else ""
-    return f"there is no {kind} {name}" + (did_you_mean(name, known) or others)
+    short = name.startswith("-") and len(name) == 2  # of two letters one is no likelier to be meant than another
+    return f"there is no {kind} {name}" + ((not short and did_you_mean(name, known)) or others)
 
 
 def quoting(words: Sequence[str], rest: str) -> str:
@@ -218,7 +219,7 @@ def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
         if name == "stop":
             value = [text.replace("\\n", "\n").replace("\\t", "\t") for text in value]
         found[name] = checked(_TRAITS[name], value)
-    if arguments.raw:
+    if getattr(arguments, "raw", False):
         found["raw"] = True
     if (count := getattr(arguments, "top_logprobs", None)) is not None:
         found["top_logprobs"] = checked(_TOP_LOGPROBS, count)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .sampling import GREEDY_BELOW
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from .generation.request import SamplingParameters
 
 
 def random_number(seed: int, step: int) -> float:
@@ -30,18 +30,7 @@ def random_number(seed: int, step: int) -> float:
     return min((low + high * 2.0**32) / 2.0**64, float(np.nextafter(1.0, 0.0)))
 
 
-def draw(
-    logits: NDArray[np.float32],
-    generated: Sequence[int],
-    number: float,
-    *,
-    temperature: float,
-    top_p: float,
-    top_k: int,
-    min_p: float,
-    repeat_penalty: float,
-    repeat_last_n: int,
-) -> int:
+def draw(logits: NDArray[np.float32], generated: Sequence[int], number: float, sampling: SamplingParameters) -> int:
     """Return the token that llama.cpp's sampler draws with this random number.
 
     llama.cpp computes in 32 bits, and so does this function: of 120,000 draws none was another token. With the
@@ -51,27 +40,26 @@ def draw(
         logits: shape ``(n_vocab,)``.
         generated: token ids of the answer so far.
         number: of :func:`random_number`.
-        temperature: the sampling parameters, as in :class:`phi_magic.sampling.Sampling`.
     """
     scores = np.array(logits, dtype=np.float32)
-    recent = list(set(generated[-repeat_last_n:])) if repeat_last_n else []
-    at, penalty = scores[recent], np.float32(repeat_penalty)
+    recent = list(set(generated[-sampling.repeat_last_n :])) if sampling.repeat_last_n else []
+    at, penalty = scores[recent], np.float32(sampling.repeat_penalty)
     scores[recent] = np.where(at <= 0, at * penalty, at / penalty)
-    if temperature <= GREEDY_BELOW:
+    if sampling.greedy:
         return int(scores.argmax())
-    scores /= np.float32(temperature)
+    scores /= np.float32(sampling.temperature)
 
     tokens = np.arange(len(scores))  # candidates stand in the order of their ids until top-p or top-k sorts them
-    if 0 < top_p < 1 or top_k:
+    if 0 < sampling.top_p < 1 or sampling.top_k:
         tokens = np.argsort(-scores, kind="stable")
-    if 0 < top_p < 1:
+    if 0 < sampling.top_p < 1:
         weights = _exp(scores - scores.max())
         sums = np.cumsum((weights / np.cumsum(weights)[-1])[tokens])
-        tokens = tokens[: 1 + int(np.searchsorted(sums, np.float32(top_p)))]  # the one that crosses included
-    if top_k:
-        tokens = tokens[:top_k]
-    if min_p:
-        tokens = tokens[scores[tokens] >= scores[tokens].max() + np.log(np.float32(min_p))]
+        tokens = tokens[: 1 + int(np.searchsorted(sums, np.float32(sampling.top_p)))]  # the one that crosses included
+    if sampling.top_k:
+        tokens = tokens[: sampling.top_k]
+    if sampling.min_p:
+        tokens = tokens[scores[tokens] >= scores[tokens].max() + np.log(np.float32(sampling.min_p))]
     sums = np.cumsum(_exp(scores[tokens] - scores[tokens].max()), dtype=np.float64)
     return int(tokens[np.searchsorted(sums, number * sums[-1])])
 

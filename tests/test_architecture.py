@@ -15,8 +15,8 @@ PACKAGE = Path(__file__).parent.parent / "phi_magic"
 ROOMS = {
     "llama_cpp": {"engine.llama"},
     "huggingface_hub": {"models.hub_cache"},
-    "ipywidgets": {f"widgets.{name}" for name in ("controls", "explorer", "panel", "seed", "tokens")},
-    "anywidget": {"widgets.explorer", "widgets.labels", "widgets.tokens"},
+    "ipywidgets": {f"widgets.{name}" for name in ("column", "controls", "explorer", "panel", "seed", "tokens")},
+    "anywidget": {f"widgets.{name}" for name in ("bars", "code", "curve", "labels", "sliders", "tokens")},
 }
 
 

@@ -34,6 +34,7 @@ COMPLETERS: dict[str, Completer] = {
     "%phi_explore": completer(explore.OPTIONS, replay.variables),
     "%phi_fix": completer(fix.OPTIONS),
     "%phi_models": models.complete,
+    "%phi_panel": completer(panel.OPTIONS),
     "%phi_replay": replay.complete,
     "%%phi_sweep": completer(sweep.OPTIONS, sweep.axes),
 }

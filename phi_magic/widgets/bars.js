@@ -43,17 +43,35 @@ function render({ model, el }) {
   };
   addEventListener("keydown", onKey, true);
 
+  // A button that waits is not disabled: it would lose the focus.
+  const send = (content) => { if (!model.get("busy")) model.send(content); };
+
+  const drawBars = (row, bars) => {
+    fit(row, [0, ...bars], (parent) => {
+      const cell = make(parent, "td");
+      make(cell, "span", "phi-bar");
+      make(cell, "span", "phi-number");
+    });
+    bars.forEach(([width, number], stage) => {
+      const [bar, label] = row.children[stage + 1].children;
+      bar.style.width = `calc(${width / 100} * (100% - 4px))`;
+      label.textContent = number;
+    });
+  };
+
   const addRow = (parent, at) => {
     const row = make(parent, "tr");
     const name = make(make(row, "th"), "button");
     row.firstChild.scope = "row";
-    name.addEventListener("click", () => model.send({ take: model.get("view").rows[at].id }));
-    for (let stage = 0; stage < 4; stage++) {
-      const cell = make(row, "td");
-      make(cell, "span", "phi-bar");
-      make(cell, "span", "phi-number");
-    }
+    name.addEventListener("click", () => send({ take: model.get("view").rows[at].id }));
   };
+  const tail = make(foot, "tr", "phi-tail");
+  make(tail, "th").scope = "row";
+  tail.title = "All tokens that have no row above, together";
+  const left = make(foot, "tr", "phi-left");
+  make(left, "th", "", "mass left").scope = "row";
+  make(left, "td");
+  left.title = "How much of the probability top-p, top-k and min-p left, after the temperature";
 
   const draw = () => {
     const view = model.get("view");
@@ -61,27 +79,37 @@ function render({ model, el }) {
     const busy = model.get("busy");
     root.toggleAttribute("aria-busy", busy);
 
-    fit(path, view.path, (parent, at) =>
-      make(parent, "button").addEventListener("click", () => model.send({ go: at })));
-    view.path.forEach(({ text, kind }, at) => {
+    fit(path, view.path, (parent, at) => {
+      const token = make(parent, "button");
+      make(token, "span");
+      make(token, "small");
+      token.addEventListener("click", () => send({ go: at }));
+    });
+    view.path.forEach(({ text, kind, number }, at) => {
       const token = path.children[at];
-      token.textContent = text;
+      token.children[0].textContent = text;
+      token.children[1].textContent = number;
       token.classList.toggle("phi-ahead", at >= view.at);
       token.classList.toggle("phi-kind", Boolean(kind));
-      token.title = `${kind ? kind + ": " : ""}go to before this token`;
+      token.title = `${kind ? kind + "; " : ""}${number} % of the model's own probability; go to before this token`;
       if (at === view.at) token.setAttribute("aria-current", "step");
       else token.removeAttribute("aria-current");
     });
 
-    fit(head, view.heads, (parent) => {
-      const cell = make(parent, "th");
+    fit(head, [0, ...view.heads], (parent, at) => {
+      const cell = make(parent, "th", "", at ? "" : "next token");
       cell.scope = "col";
-      make(cell, "div");
-      make(cell, "small");
+      if (at) make(cell, "div"), make(cell, "small");
     });
-    view.heads.forEach(([title, note], at) => {
-      head.children[at].children[0].textContent = title.replace("temperature", "tempera\u00adture");  // may be broken
-      head.children[at].children[1].textContent = note;
+    view.heads.forEach(({ title, help, notes }, at) => {
+      const [name, small] = head.children[at + 1].children;
+      name.textContent = title.replace("temperature", "tempera\u00adture");  // may be broken
+      name.title = help;
+      fit(small, notes, (parent) => make(parent, "abbr"));
+      notes.forEach(([text, meaning], place) => {
+        small.children[place].textContent = text;
+        small.children[place].title = meaning;
+      });
     });
 
     fit(body, view.rows, addRow);
@@ -89,33 +117,19 @@ function render({ model, el }) {
       const row = body.children[at];
       const button = row.firstChild.firstChild;
       button.textContent = entry.text;
-      button.disabled = busy;
+      button.setAttribute("aria-disabled", busy);
       button.title = `${entry.kind ? entry.kind + "; " : ""}take this token`;
       button.setAttribute("aria-label", `take ${entry.text}${entry.kind ? ", " + entry.kind : ""}`);
       row.classList.toggle("phi-cut", Boolean(entry.cut));
       row.classList.toggle("phi-taken", entry.taken);
       button.classList.toggle("phi-kind", Boolean(entry.kind));
-      entry.bars.forEach(([width, number], stage) => {
-        const [bar, label] = row.children[stage + 1].children;
-        bar.style.width = `${0.94 * width}%`;
-        label.textContent = number;
-      });
+      drawBars(row, entry.bars);
     });
 
-    fit(foot, view.rest, (parent) => {
-      const row = make(parent, "tr");
-      make(row, "th").scope = "row";
-      for (let stage = 0; stage < 4; stage++) make(row, "td");
-    });
-    view.rest.forEach((texts, at) => {
-      const cells = foot.children[at].children;
-      const whole = texts.slice(1, 4).every((text) => !text);  // one text for all columns
-      texts.forEach((text, column) => {
-        cells[column].textContent = text;
-        cells[column].hidden = whole && column > 0 && column < 4;
-      });
-      cells[4].colSpan = whole ? 4 : 1;
-    });
+    tail.firstChild.textContent = view.tail.text;
+    drawBars(tail, view.tail.bars);
+    left.lastChild.textContent = view.left;
+    left.lastChild.colSpan = view.heads.length;
   };
 
   model.on("change:view", draw);

@@ -1,39 +1,23 @@
-"""Widgets made from traits, and linked with them both ways."""
+"""The parts that the widgets share: names and hints made from traits, buttons, the line that says how things stand."""
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable
 from typing import Any
 
 import ipywidgets
-from traitlets import HasTraits, Int
 
+from ..rendering import to_text
 from ..settings import takes
 
-#: The layout of what has a label and fills its line, or its column of a grid.
+#: The layout of what has a label and fills its line.
 FULL: dict[str, Any] = {"layout": {"width": "auto", "min_width": "0"}, "style": {"description_width": "8.5em"}}
-
-
-def slider(owner: HasTraits, name: str) -> Any:
-    """A slider over a trait's range, ``shown_min`` to ``shown_max`` where it has these, in its ``step``."""
-    trait: Any = owner.traits()[name]
-    kind = ipywidgets.IntSlider if isinstance(trait, Int) else ipywidgets.FloatSlider
-    low = trait.metadata.get("shown_min", trait.min)
-    high = trait.metadata.get("shown_max", trait.max)
-    value = getattr(owner, name)
-    return kind(
-        value=value,
-        min=min(low, value),
-        max=max(high, value),
-        step=trait.metadata["step"],
-        description=label(name),
-        tooltip=tooltip(trait),
-        **FULL,
-    )
+ROW: dict[str, Any] = {"layout": {"flex_flow": "row wrap"}}
 
 
 def label(name: str) -> str:
-    """A trait's name as one reads it, but for those that have a hyphen of their own."""
+    """Return a trait's name as one reads it; some have a hyphen as part of the name."""
     return name.replace("_", "-" if name in ("top_p", "top_k", "min_p") else " ")
 
 
@@ -41,56 +25,24 @@ def tooltip(trait: Any) -> str:
     return f"{trait.help} Takes {takes(trait)}."
 
 
-class Link:
-    """Keeps a trait and a widget's ``value`` the same, whichever is changed, until :meth:`close`.
+def button(text: str, icon: str, hint: str, act: Callable[[], None], **options: Any) -> Any:
+    """Make a button that calls ``act``; ``options`` are those of ``ipywidgets.Button``."""
+    made = ipywidgets.Button(description=text, icon=icon, tooltip=hint, layout={"width": "auto"}, **options)
+    made.on_click(lambda _: act())
+    return made
 
-    Args:
-        to_widget: makes the trait's value the widget's; ``to_trait`` the other way.
-    """
 
-    def __init__(
-        self,
-        owner: HasTraits,
-        name: str,
-        widget: Any,
-        *,
-        to_widget: Callable[[Any], Any] = lambda value: value,
-        to_trait: Callable[[Any], Any] = lambda value: value,
-    ) -> None:
-        self._owner, self._name, self._widget = owner, name, widget
-        self._to_widget, self._to_trait = to_widget, to_trait
-        self._setting = False
-        self._from_trait({"new": getattr(owner, name)})
-        owner.observe(self._from_trait, name)
-        widget.observe(self._from_widget, "value")
+class Status:
+    """One line that says how things stand, read out by a screen reader when it changes."""
 
-    def close(self) -> None:
-        self._owner.unobserve(self._from_trait, self._name)
-        self._widget.unobserve(self._from_widget, "value")
+    def __init__(self) -> None:
+        self.widget = ipywidgets.HTML()
 
-    def _from_trait(self, change: Any) -> None:
-        if self._setting:
-            return
-        value = self._to_widget(change["new"])
-        self._setting = True
-        try:
-            # A slider shows the usual range; a value beyond it is shown all the same.
-            if hasattr(self._widget, "min"):
-                self._widget.min = min(self._widget.min, value)
-                self._widget.max = max(self._widget.max, value)
-            self._widget.value = value
-        finally:
-            self._setting = False
+    def say(self, text: str) -> None:
+        self.widget.value = f'<span role="status">{html.escape(to_text(text))}</span>'
 
-    def _from_widget(self, change: Any) -> None:
-        if self._setting:
-            return
-        value = self._to_trait(change["new"])
-        self._setting = True
-        try:
-            setattr(self._owner, self._name, round(value, 6) if isinstance(value, float) else value)
-        finally:
-            self._setting = False
+    def fail(self, text: str) -> None:
+        self.widget.value = f'<b role="alert">{html.escape(to_text(text))}</b>'
 
 
 def close(widget: Any) -> None:

@@ -1,107 +1,99 @@
-"""``%phi_explore``: what each knob does to the next token, step by step through an answer."""
+"""``%phi_explore``: what each sampling parameter does to the next token, step by step through an answer."""
 
 from __future__ import annotations
 
-import html
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-import anywidget
 import ipywidgets
-import numpy as np
-import traitlets
 
+from ..draws import random_number
 from ..errors import PhiError
 from ..generation.plan import Plan
-from ..generation.position import Position
 from ..interrupt import Stop
 from ..phi import Phi
 from ..rendering import escape, to_text
-from ..reply import Message, Reply
-from ..sampling import Stages, stages
-from ..settings import ANSWER_TRAITS
-from .bars import table, view
-from .controls import FULL, Link, close, label, slider
+from ..reply import Alternative, Message, Reply
+from ..settings import ANSWER_TRAITS, SEED_MAX
+from ..walk import PARAMETERS, Walk
+from .column import Column
+from .controls import FULL, ROW, Status, button, close
 from .labels import Labels
 from .saved import Saved
+from .seed import SeedControl
 from .worker import Worker
 
-KNOBS = ("temperature", "top_p", "top_k", "min_p", "repeat_penalty", "repeat_last_n")
-_KEPT = 256  # positions whose logits are kept; 128 KB each with a vocabulary of 32,000
 _MOMENT = 2.0  # seconds that a cell waits for the first bars
 _PACE = 0.4  # seconds between two tokens when it plays, so that the eye can follow
 
 
-class Bars(anywidget.AnyWidget):
-    """Draws ``view``; sends ``{"take": token id}`` and ``{"go": step}``."""
-
-    _esm = Path(__file__).parent / "bars.js"
-    _css = Path(__file__).parent / "bars.css"
-    view = traitlets.Dict().tag(sync=True)
-    busy = traitlets.Bool(False).tag(sync=True)
-
-
 class Explorer:
-    """Steps through an answer, with the logits of every step kept.
+    """Steps through an answer, or through the answers to one prompt with two settings side by side.
 
-    The knobs are the explorer's own: they begin as the settings are, and change nothing but what is seen here.
+    The settings are the explorer's own: they begin as the given ones are, and change nothing but what is seen here. All
+    columns stand at the same step, and draw with the same random numbers: those of an answer with the seed that is shown.
 
     Args:
-        phi: whose settings the knobs begin with.
+        settings: what each column begins with, by its title; a single ``Phi`` needs no title.
         prompt: a question, or a conversation that ends with one.
-        path: token ids that were written already; the explorer begins before the first of them.
+        path: tokens that were written already; the explorer begins before the first of them.
         raw: the prompt goes without the chat template.
         plan: how to run the model; what suits this machine where left out.
     """
 
     def __init__(
         self,
-        phi: Phi,
+        settings: Phi | dict[str, Phi],
         prompt: str | Sequence[Message] = "",
         *,
-        path: Sequence[int] = (),
+        path: Sequence[Alternative] = (),
         raw: bool = False,
         plan: Plan | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.knobs = Phi(**phi.settings({}))
-        self.path = list(path)
-        self.at = 0
         self.redraw_seconds = 0.0  #: what the last redraw took
-        self._messages = prompt
-        self._raw = raw
-        self._plan = plan
         self._clock = clock
-        self._positions: OrderedDict[tuple[int, ...], Position] = OrderedDict()
-        self._stages: Stages | None = None
-        self._worker = Worker(on_error=self._failed, on_end=self._ended)
-        self._make(prompt if isinstance(prompt, str) else prompt[-1]["content"])
-        self._links = [Link(self.knobs, name, widget) for name, widget in self.sliders.items()]
-        self.knobs.observe(lambda _: self.redraw(), list(KNOBS))
+        self._drawn_seed = 0
+        self.status = Status()
+        self._worker = Worker(on_error=self.status.fail, on_end=self._ended)
+        named = {"": settings} if isinstance(settings, Phi) else settings
+        self.columns = [
+            Column(
+                Walk(Phi(**phi.settings({})), prompt, path=path, raw=raw, plan=plan), title, on_refused=self.status.fail
+            )
+            for title, phi in named.items()
+        ]
+        self.settings = self.columns[0].walk.settings  #: whose seed is that of all columns
+        self._make(self.columns[0].walk.question)
+        for column in self.columns:
+            column.walk.settings.observe(lambda _: self.redraw(), PARAMETERS)
+        self.settings.observe(lambda _: self._stand(), "seed")
         self.saved = Saved(self.widget, self._state, self.close)
 
     @classmethod
     def of(cls, reply: Reply) -> Explorer:
-        """An explorer where ``reply`` was written, with its settings and its tokens ahead."""
+        """Make an explorer where ``reply`` was written, with its settings and its tokens ahead."""
         params = {name: reply.params[name] for name in (*ANSWER_TRAITS, "n_ctx") if name in reply.params}
-        raw = bool(reply.params.get("raw"))
         messages: list[Message] = [*reply.messages, {"role": "user", "content": reply.prompt}]
         return cls(
             Phi(model=reply.model, seed=reply.seed, **params),
             messages,
-            path=[token.id for token in reply.tokens],
-            raw=raw,
+            path=reply.tokens,
+            raw=bool(reply.params.get("raw")),
             plan=Plan.of(reply.engine),
         )
 
     @property
-    def position(self) -> Position | None:
-        """Where it stands; nothing before the first logits are there."""
-        return self._positions.get(tuple(self.path[: self.at]))
+    def seed(self) -> int:
+        """The seed that the draws come from."""
+        return self._drawn_seed if self.settings.seed is None else int(self.settings.seed)
+
+    @property
+    def at(self) -> int:
+        """The step; a column whose answer ended earlier stands at its end."""
+        return max(column.walk.at for column in self.columns)
 
     def show(self) -> None:
         """Show it below the running cell, and begin where there is a prompt.
@@ -115,40 +107,29 @@ class Explorer:
 
     def begin(self) -> None:
         """Ask the prompt in the field, from the start."""
-        if self._worker.busy:
-            return
-        written = self._messages if isinstance(self._messages, str) else self._messages[-1]["content"]
-        if self.prompt.value != written:
-            self._messages, self._raw, self.path = self.prompt.value, False, []
-        self._positions.clear()
-        self.go(0)
+        self._work(self._ask)
 
     def go(self, at: int) -> None:
         """Go to the step before the path's token ``at``; its length is the end."""
-        self._work(lambda stop: self._to(max(0, min(at, len(self.path))), stop))
+        self._work(lambda stop: self._go(max(0, at), stop))
 
     def take(self, token: int) -> None:
-        """Write this token next. Another than the one that stands there begins a branch: what was ahead is dropped."""
-        if (here := self.position) is not None:
-            self._work(lambda stop: self._take(here, token, stop))
+        """Write this token next, in every column."""
+        self._work(lambda stop: self._step(lambda _: token, stop))
 
     def draw(self) -> None:
-        """Draw the next token with the knobs as they are."""
-        if (here := self.position) is not None and self._stages is not None:
-            self.take(self._drawn(here, self._stages))
+        """Take the token that an answer with this seed and these settings has here."""
+        self._work(lambda stop: self._step(self._drawn, stop))
 
     def likeliest(self) -> None:
         """Take the likeliest token after the penalty."""
-        if self._stages is not None:
-            self.take(int(self._stages.penalised.argmax()))
+        self._work(lambda stop: self._step(Walk.likeliest, stop))
 
     def play(self) -> None:
         """Draw until the answer ends, or :meth:`end` is called."""
 
         def work(stop: Stop) -> None:
-            while (here := self.position) is not None and self._stages is not None:
-                if not self._take(here, self._drawn(here, self._stages), stop):
-                    return
+            while self._step(self._drawn, stop):
                 due = self._clock() + _PACE
                 while self._clock() < due:
                     stop.check()
@@ -161,7 +142,7 @@ class Explorer:
         self._worker.stop()
 
     def wait(self, seconds: float | None = None) -> None:
-        """Until nothing is under way, so long at most."""
+        """Wait until nothing is under way, so long at most."""
         self._worker.wait(seconds)
 
     def close(self) -> None:
@@ -169,54 +150,47 @@ class Explorer:
         if self.widget.comm is None:  # closed before
             return
         self.end()
-        for link in self._links:
-            link.close()
+        self.seeds.close()
         close(self.widget)
 
     def redraw(self) -> None:
         """Draw the bars anew from the kept logits; nothing is decoded."""
-        if (here := self.position) is None:
-            return
         started = self._clock()
-        knobs = {name: getattr(self.knobs, name) for name in KNOBS}
-        self._stages = stages(here.logits, here.generated, **knobs)
-        self.bars.view = view(here, self._stages, self.path, self._ahead())
+        for column in self.columns:
+            column.redraw()
         self.redraw_seconds = self._clock() - started
         self.saved.update()
 
     def _make(self, prompt: str) -> None:
-        self.prompt = ipywidgets.Textarea(prompt, rows=1, description="prompt", tooltip="What to ask", **FULL)
-        self.sliders = {name: slider(self.knobs, name) for name in KNOBS}
-        self.bars = Bars()
-        self.bars.on_msg(self._heard)
-        self.status = ipywidgets.HTML()
-
-        def button(text: str, icon: str, hint: str, act: Callable[[], None]) -> Any:
-            made = ipywidgets.Button(description=text, icon=icon, tooltip=hint, layout={"width": "auto"})
-            made.on_click(lambda _: act())
-            return made
-
+        self.prompt = ipywidgets.Textarea(
+            prompt, rows=1, description="prompt", tooltip="What to ask; Ctrl+Enter starts", **FULL
+        )
+        self.prompt.observe(self._edited, "value")
+        self.seeds = SeedControl(self.settings, on_refused=self.status.fail)
+        for column in self.columns:
+            column.bars.on_msg(self._heard)
         steps = {
             "Start": ("refresh", "Ask the prompt, from the first token on", self.begin),
             "Back": ("step-backward", "Go back by one token", lambda: self.go(self.at - 1)),
             "Forward": ("step-forward", "Go on by one token of what is written", lambda: self.go(self.at + 1)),
-            "Draw": ("random", "Draw the next token", self.draw),
+            "Draw": ("random", "Draw the next token, as %%phi does with this seed", self.draw),
             "Likeliest": ("arrow-up", "Take the likeliest token", self.likeliest),
             "Play": ("play", "Draw until the answer ends", self.play),
             "Stop": ("stop", "Stop playing", self.end),
         }
         self.buttons = {text: button(text, *rest) for text, rest in steps.items()}
-        columns = {"grid_template_columns": "repeat(auto-fit, minmax(min(25em, 100%), 1fr))"}
         self.widget = ipywidgets.VBox(
             [
                 self.prompt,
-                ipywidgets.GridBox(list(self.sliders.values()), layout=columns),
-                ipywidgets.Box(list(self.buttons.values()), layout={"flex_flow": "row wrap"}),
-                self.status,
-                self.bars,
-                Labels(),
+                self.seeds.widget,
+                ipywidgets.Box(list(self.buttons.values()), **ROW),
+                self.status.widget,
+                ipywidgets.Box(
+                    [column.widget for column in self.columns], layout={"flex_flow": "row wrap", "grid_gap": "24px"}
+                ),
+                Labels(on_enter=self.begin),
             ],
-            layout={"max_width": "64em"},
+            layout={"max_width": "80em"},
         )
         self._allow()
 
@@ -226,82 +200,90 @@ class Explorer:
         elif isinstance(at := content.get("go"), int):
             self.go(at)
 
+    def _edited(self, change: Any) -> None:
+        if self._unasked:
+            self.status.say("the prompt was edited: the next step asks it, from the start")
+        self._allow()
+
+    @property
+    def _unasked(self) -> bool:
+        """Whether the prompt in the field is not the one that the bars are of."""
+        walk = self.columns[0].walk
+        return walk.position is None or self.prompt.value != walk.question
+
     def _work(self, work: Callable[[Stop], Any]) -> None:
         if not self._worker.busy:
-            self.bars.busy = True
+            self._busy(True)
             self._worker.start(work)
             self._allow()
 
-    def _to(self, at: int, stop: Stop) -> None:
-        path = tuple(self.path[:at])
-        if path not in self._positions:
-            before = next(iter(self._positions.values()), None)
-            self._positions[path] = self.knobs.look(
-                self._messages,
-                path,
-                raw=self._raw,
-                before=before,
-                stop=stop,
-                on_status=self._say,
-                plan=self._plan,
-            )
-            if len(self._positions) > _KEPT:
-                self._positions.popitem(last=False)
-        self.at = at
-        self._say(f"step {at + 1}" + (f" of {len(self.path)}" if at < len(self.path) else ""))
+    def _ask(self, stop: Stop) -> None:
+        if self.settings.seed is None:
+            self._drawn_seed = secrets.randbelow(SEED_MAX + 1)
+            self.seeds.show(self._drawn_seed)
+        for column in self.columns:
+            column.walk.ask(self.prompt.value)
+        self._go(0, stop)
+
+    def _go(self, at: int, stop: Stop) -> None:
+        for column in self.columns:
+            column.ended = ""
+            column.walk.go(at, stop, on_status=self.status.say)
+        self._stand()
+
+    def _step(self, choose: Callable[[Walk], int], stop: Stop) -> bool:
+        """Take one token in each column, and say whether an answer goes on."""
+        if self._unasked:
+            self._ask(stop)
+        for column in self.columns:
+            column.step(choose, stop)
+        self._stand()
+        return not all(column.ended for column in self.columns)
+
+    def _drawn(self, walk: Walk) -> int:
+        return walk.drawn(self.seed)
+
+    def _stand(self) -> None:
+        """Show where the explorer stands now."""
+        if self.columns[0].walk.position is None:
+            return
+        at, length = self.at, max(len(column.walk.path) for column in self.columns)
+        ends = [
+            f"{column.ended} ends the answer" + f" ({column.title})" * bool(column.title)
+            for column in self.columns
+            if column.ended
+        ]
+        number = f"random number {random_number(self.seed, at):.4f}"
+        self.status.say(" · ".join([f"step {at + 1}" + f" of {length}" * (at < length), number, *ends]))
         self.redraw()
 
-    def _take(self, here: Position, token: int, stop: Stop) -> bool:
-        """Whether the answer goes on after it."""
-        if not 0 <= token < len(here.names):
-            raise PhiError(f"there is no token {token}")
-        if token in here.ends:
-            self._say(f"{here.names[token]} ends the answer")
-            return False
-        if self._ahead() != token:
-            self.path[self.at :] = [token]
-        self._to(self.at + 1, stop)
-        return True
-
-    def _drawn(self, here: Position, through: Stages) -> int:
-        # A seed that is set makes the draws the same each time; they are not those of an answer, whose generator is
-        # llama.cpp's.
-        seed = self.knobs.seed if self.knobs.seed is not None else secrets.randbits(64)
-        generator = np.random.default_rng([seed, len(here.generated)])
-        return int(generator.choice(len(through.kept), p=through.kept))
-
-    def _ahead(self) -> int | None:
-        return self.path[self.at] if self.at < len(self.path) else None
-
-    def _say(self, text: str) -> None:
-        self.status.value = f'<span role="status">{html.escape(to_text(text))}</span>'
-
-    def _failed(self, text: str) -> None:
-        self.status.value = f'<b role="alert">{html.escape(to_text(text))}</b>'
-
     def _ended(self) -> None:
-        self.bars.busy = False
+        self._busy(False)
         self._allow()
 
+    def _busy(self, busy: bool) -> None:
+        for column in self.columns:
+            column.bars.busy = busy
+
     def _allow(self) -> None:
-        """Only what can be done now is offered."""
-        busy = self._worker.busy
-        for name, button in self.buttons.items():
-            ready = name == "Start" or self.position is not None
-            button.disabled = not busy if name == "Stop" else busy or not ready
+        """Offer only what can be done now."""
+        busy, asked = self._worker.busy, bool(self.prompt.value.strip())
+        can = {
+            "Back": any(column.walk.at > 0 for column in self.columns),
+            "Forward": any(column.walk.ahead is not None for column in self.columns),
+        }
+        for name, one in self.buttons.items():
+            one.disabled = not busy if name == "Stop" else busy or not can.get(name, asked)
 
     def _state(self) -> dict[str, str]:
         """What the explorer shows, for a page without a kernel."""
-        here = self.position
-        knobs = ", ".join(f"{label(name)} {getattr(self.knobs, name)}" for name in KNOBS)
-        if here is None or self._stages is None:
-            return {"text/html": f"<p>{escape(knobs)}</p>", "text/plain": knobs}
-        shown = table(here, self._stages, self._ahead())
-        answer = "".join(here.names[token] for token in self.path[: self.at])
-        says = [f"prompt: {self.prompt.value}", f"answer so far: {answer}", knobs]
-        page = "".join(f"<p>{escape(line)}</p>" for line in says)
-        page = f"<p>The explorer as it was left; run its cell again to use it.</p>{page}{shown['text/html']}"
-        return {"text/html": page, "text/plain": to_text("\n".join(says)) + "\n\n" + shown["text/plain"]}
+        states = [column.state() for column in self.columns]
+        prompt = f"prompt: {self.columns[0].walk.question}"
+        page = f"<p>The explorer as it was left; run its cell again to use it.</p><p>{escape(prompt)}</p>"
+        return {
+            "text/html": page + "".join(state["text/html"] for state in states),
+            "text/plain": "\n\n".join([to_text(prompt), *(state["text/plain"] for state in states)]),
+        }
 
 
 def show(reply: Reply) -> None:

@@ -1,35 +1,59 @@
-// Names for screen readers, where ipywidgets gives none: a slider's handle and its figure get that of the label beside
-// them, and the pictures on buttons are no part of a button's name.
+// What ipywidgets leaves out for those who listen to a page or go through it by keyboard.
 
-const set = (element, name, value) => {
-  if (element.getAttribute(name) !== value) element.setAttribute(name, value);
+const KEYS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown", "Enter", " "];
+const TAKES_KEYS = "input, textarea, select, button, [contenteditable]";
+
+// The pictures on buttons are no part of a button's name.
+const name = (root) => {
+  for (const picture of root.querySelectorAll("button > i")) picture.setAttribute("aria-hidden", "true");
 };
 
-const label = (root) => {
-  for (const row of root.querySelectorAll(".widget-inline-hbox")) {
-    const name = row.querySelector(".widget-label")?.textContent ?? "";
-    for (const handle of row.querySelectorAll(".noUi-handle")) set(handle, "aria-label", name);
-    for (const figure of row.querySelectorAll(".widget-readout")) {
-      set(figure, "role", "textbox");
-      set(figure, "aria-label", name);
+function render({ model, el }) {
+  let root, observer, waiting, last;
+
+  // A notebook takes keys that are meant for a slider or a button: they are caught before they come to the document.
+  const onKey = (event) => {
+    if (!root.contains(event.target) || event.altKey || event.shiftKey) return;
+    if (!(event.ctrlKey || event.metaKey)) {
+      if (KEYS.includes(event.key)) event.stopPropagation();
+    } else if (event.key === "Enter" && model.get("enters")) {
+      event.preventDefault();
+      event.stopPropagation();
+      event.target.blur();  // a field that is left hands over what was typed into it
+      event.target.focus();
+      model.send({ key: "Ctrl+Enter" });
     }
-  }
-  for (const picture of root.querySelectorAll("button > i")) set(picture, "aria-hidden", "true");
-};
+  };
 
-function render({ el }) {
-  let observer, waiting;
+  // A button that is disabled while its work is done loses the focus: it gets it back when it can be pressed again,
+  // unless the person has gone elsewhere.
+  const onFocus = (event) => { last = event.target; };
+  const onPointer = (event) => { if (!root.contains(event.target)) last = null; };
+  const refocus = () => {
+    const lost = last?.isConnected && last.matches("button:enabled") && !document.activeElement?.matches(TAKES_KEYS);
+    if (lost) last.focus({ preventScroll: true });
+  };
+
   const begin = () => {
-    const root = el.closest(".widget-vbox");  // not there before the widget is on the page
+    root = el.closest(".widget-vbox");  // not there before the widget is on the page
     if (!root) { waiting = requestAnimationFrame(begin); return; }
-    label(root);
-    observer = new MutationObserver(() => label(root));
-    observer.observe(root, { childList: true, subtree: true });
+    name(root);
+    observer = new MutationObserver((changes) => {
+      if (changes.some((change) => change.type === "childList")) name(root);
+      if (changes.some((change) => change.type === "attributes")) refocus();
+    });
+    observer.observe(root, { childList: true, subtree: true, attributes: true, attributeFilter: ["disabled"] });
+    root.addEventListener("focusin", onFocus);
+    addEventListener("pointerdown", onPointer, true);
+    addEventListener("keydown", onKey, true);
   };
   begin();
   return () => {
     cancelAnimationFrame(waiting);
     observer?.disconnect();
+    root?.removeEventListener("focusin", onFocus);
+    removeEventListener("pointerdown", onPointer, true);
+    removeEventListener("keydown", onKey, true);
   };
 }
 

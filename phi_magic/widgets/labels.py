@@ -1,16 +1,25 @@
-"""Names for screen readers, where ipywidgets gives none."""
+"""What ipywidgets leaves out for screen readers and for the keyboard."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import anywidget
+import traitlets
 
 
 class Labels(anywidget.AnyWidget):
-    """Unseen; names the controls of the box that it is put into."""
+    """Unseen; sees to the names, the keys and the focus of the box that it is put into.
+
+    Args:
+        on_enter: called when somebody presses Ctrl+Enter within the box; without it a notebook runs the cell.
+    """
 
     _esm = Path(__file__).parent / "labels.js"
+    enters = traitlets.Bool().tag(sync=True)
 
-    def __init__(self) -> None:
-        super().__init__(layout={"display": "none"})
+    def __init__(self, on_enter: Callable[[], None] | None = None) -> None:
+        super().__init__(layout={"display": "none"}, enters=on_enter is not None)
+        if on_enter:
+            self.on_msg(lambda widget, content, buffers: on_enter())

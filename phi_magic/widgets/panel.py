@@ -1,4 +1,4 @@
-"""``%phi_panel``: every setting under one's hand, and an answer beside them."""
+"""``%phi_panel``: every sampling parameter as a slider, and an answer beside them."""
 
 from __future__ import annotations
 
@@ -7,21 +7,26 @@ from collections.abc import Callable
 from typing import Any
 
 import ipywidgets
+from traitlets import link
 
+from ..catalogue import names
 from ..cell import cell_for
 from ..errors import PhiError
 from ..generation.stream import Stream
-from ..models.files import KNOWN
 from ..phi import Phi
 from ..rendering import escape, to_html, to_text
 from ..rendering.redraw import Pace
-from .controls import FULL, Link, close, label, slider, tooltip
+from ..reply import Reply
+from ..settings import ANSWER_TRAITS
+from .code import Code
+from .controls import FULL, ROW, Status, button, close, label, tooltip
 from .labels import Labels
 from .saved import Saved
 from .seed import SeedControl
+from .sliders import Sliders
 from .worker import Worker
 
-_SLIDERS = ("temperature", "top_p", "top_k", "min_p", "repeat_penalty", "repeat_last_n", "max_tokens")
+_SLIDERS = tuple(name for name in ANSWER_TRAITS if "step" in Phi.class_traits()[name].metadata)
 _TRAITS = ("model", "system", *_SLIDERS, "seed")
 
 
@@ -31,37 +36,46 @@ class Panel:
     Args:
         phi: its traits are set by the controls, and set them.
         prompt: what the prompt's field begins with.
-        fill: makes of the field's text the prompt, as a cell's ``{{ }}`` are filled in.
+        fill: makes of the field's text the prompt, as a cell's ``{{ }}`` are filled in; without it braces are text.
     """
 
-    def __init__(self, phi: Phi, prompt: str = "", *, fill: Callable[[str], str] = lambda text: text) -> None:
+    def __init__(self, phi: Phi, prompt: str = "", *, fill: Callable[[str], str] | None = None) -> None:
         self.phi = phi
         self._fill = fill
         self._stream: Stream | None = None
+        self._body = ""
+        self._failure = ""
+        self.status = Status()
         self._worker = Worker(on_error=self._failed, on_end=self._ended)
         self._make_fields(prompt)
         self._make_buttons()
-        self._links = [Link(phi, name, widget) for name, widget in self.sliders.items()]
-        self._links += [Link(phi, "model", self.model), Link(phi, "system", self.system)]
-        columns = {"grid_template_columns": "repeat(auto-fit, minmax(min(25em, 100%), 1fr))"}
-        buttons = [self.generate, self.stop, self.reset, self.away]
+        self._links = [link((phi, name), (getattr(self, name), "value")) for name in ("model", "system")]
         self.widget = ipywidgets.VBox(
             [
                 self.model,
                 self.system,
                 self.prompt,
-                ipywidgets.GridBox(list(self.sliders.values()), layout=columns),
+                self.sliders,
                 self.seed.widget,
-                ipywidgets.Box(buttons, layout={"flex_flow": "row wrap"}),
+                ipywidgets.Box([self.generate, self.stop, self.reset, self.defaults, self.away], **ROW),
+                self.status.widget,
+                self.age.widget,
                 self.answer,
-                self.status,
                 self.cell,
-                Labels(),
+                Labels(on_enter=self.ask),
             ],
             layout={"max_width": "64em"},
         )
         self.saved = Saved(self.widget, self._state, self.close)
-        phi.observe(self._keep, list(_TRAITS))
+        phi.observe(self._changed, [*ANSWER_TRAITS, "model", "seed"])
+        self.prompt.observe(self._changed, "value")
+        self.cell.observe(self._changed, "everything")
+
+    @property
+    def reply(self) -> Reply | None:
+        """The answer that is shown, whole or not; nothing where asking failed before the first token."""
+        reply = self._stream.reply if self._stream else None
+        return reply if reply and (reply.text or not self._failure) else None
 
     def ask(self) -> None:
         """Answer the prompt, on the panel's own thread; the answer streams into the panel."""
@@ -69,31 +83,37 @@ class Panel:
             return
         body = self.prompt.value.strip("\n")
         try:
-            stream = self.phi.stream(self._fill(body), on_status=self._say)
+            stream = self.phi.stream(self._fill(body) if self._fill else body, on_status=self.status.say)
         except PhiError as error:
             self._failed(str(error))
             return
-        self._stream = stream
-        self.answer.value = self.cell.value = ""
-        self._say("")
+        self._stream, self._body, self._failure = stream, body, ""
+        self.answer.value = self.cell.text = ""
+        self.age.say("")
+        self.status.say("")
         self.generate.disabled, self.stop.disabled = True, False
-        self._worker.start(lambda _: self._write(stream, body), stream.stopping)
+        self._worker.start(lambda _: self._write(stream), stream.stopping)
 
     def end(self) -> None:
         """Stop the answer; what there is of it stays."""
         if self._worker.busy:
-            self._say("stopping")
+            self.status.say("stopping")
         self._worker.stop()
 
     def wait(self) -> None:
-        """Until the answer is whole."""
+        """Wait until the answer is whole."""
         self._worker.wait()
 
     def restore(self) -> None:
-        """Every setting as the configuration has it, before anybody changed it."""
-        fresh = Phi(parent=self.phi.parent)
+        """Set every setting to what is configured: by ``ipython_config.py`` and ``%config``, else its default."""
+        configured = Phi(parent=self.phi.parent)
         for name in _TRAITS:
-            setattr(self.phi, name, getattr(fresh, name))
+            setattr(self.phi, name, getattr(configured, name))
+
+    def restore_defaults(self) -> None:
+        """Set the sampling parameters, the length and the seed to their defaults, whatever is configured."""
+        for name in (*_SLIDERS, "seed"):
+            setattr(self.phi, name, self.phi.trait_defaults(name))
 
     def close(self) -> None:
         """Stop, and take the panel away with every observer it left; the saved state stays."""
@@ -101,15 +121,19 @@ class Panel:
             return
         self.end()
         self.seed.close()
-        for link in self._links:
-            link.close()
-        self.phi.unobserve(self._keep, list(_TRAITS))
+        for one in self._links:
+            one.unlink()
+        self.phi.unobserve(self._changed, [*ANSWER_TRAITS, "model", "seed"])
         close(self.widget)
 
     def _make_fields(self, prompt: str) -> None:
         traits = self.phi.traits()
         self.model = ipywidgets.Combobox(
-            options=tuple(KNOWN), continuous_update=False, description="model", tooltip=tooltip(traits["model"]), **FULL
+            options=tuple(names()),
+            continuous_update=False,
+            description="model",
+            tooltip=tooltip(traits["model"]),
+            **FULL,
         )
         self.system = ipywidgets.Textarea(
             rows=1, continuous_update=False, description="system", tooltip=tooltip(traits["system"]), **FULL
@@ -119,81 +143,104 @@ class Panel:
             rows=3,
             description="prompt",
             placeholder="What to ask",
-            tooltip="What to ask. As in a cell, {{ }} is filled in with the notebook's variables.",
+            tooltip="What to ask; Ctrl+Enter generates."
+            + " As in a cell, {{ }} is filled in with the notebook's variables." * bool(self._fill),
             **FULL,
         )
-        self.sliders = {name: slider(self.phi, name) for name in _SLIDERS}
-        self.seed = SeedControl(self.phi)
+        self.sliders = Sliders(self.phi, _SLIDERS, on_refused=self.status.fail)
+        self.seed = SeedControl(self.phi, on_refused=self.status.fail)
         self.answer = ipywidgets.HTML()
-        self.status = ipywidgets.HTML()
-        self.cell = ipywidgets.Textarea(
-            rows=4,
-            description="as a cell",
-            placeholder="After an answer: the cell that gives the same one again",
-            tooltip="The cell that gives this same answer again, to copy",
-            **FULL,
-        )
+        self.age = Status()
+        self.cell = Code()
 
     def _make_buttons(self) -> None:
-        def button(text: str, icon: str, hint: str, act: Callable[[], None], **options: Any) -> Any:
-            made = ipywidgets.Button(description=text, icon=icon, tooltip=hint, layout={"width": "auto"}, **options)
-            made.on_click(lambda _: act())
-            return made
-
-        self.generate = button("Generate", "play", "Answer the prompt", self.ask, button_style="primary")
+        self.generate = button("Generate", "play", "Answer the prompt: Ctrl+Enter", self.ask, button_style="primary")
         self.stop = button("Stop", "stop", "End the answer here", self.end, disabled=True)
-        self.reset = button("Reset", "undo", "Every setting as it was before it was changed", self.restore)
+        self.reset = button(
+            "Reset", "undo", "Every setting as it is configured: by ipython_config.py and %config", self.restore
+        )
+        self.defaults = button(
+            "Defaults",
+            "eraser",
+            "Sampling parameters, length and seed at phi_magic's own defaults, whatever is configured",
+            self.restore_defaults,
+        )
         self.away = button("Close", "times", "Take the panel away", self.close)
 
-    def _write(self, stream: Stream, body: str) -> None:
+    def _write(self, stream: Stream) -> None:
         reply, pace = stream.reply, Pace(self.phi.refresh_interval)
         with stream.in_order():
             for _ in stream:
                 if pace.due:
                     with pace.drawing():
-                        self.answer.value = _answer(reply.text)
-                        self._say(f"{reply.usage.completion_tokens} tokens · {reply.timings.speed}")
-        self.answer.value = _answer(reply.text)
-        self._say(reply.stats())
+                        self._show_answer(reply)
+                        self.status.say(f"{reply.usage.completion_tokens} tokens · {reply.timings.speed}")
+        self.status.say(reply.stats())
         self.seed.show(reply.seed)
-        # Every setting is said: sliders may be moved before the cell is run.
-        self.cell.value = cell_for(reply, {"system": "", "stop": []}, body)
-
-    def _say(self, text: str) -> None:
-        self.status.value = f'<span role="status">{html.escape(to_text(text))}</span>'
 
     def _failed(self, text: str) -> None:
-        self.status.value = f'<b role="alert">{html.escape(to_text(text))}</b>'
+        self._failure = text
+        self.status.fail(text)
+        self.saved.update()
 
     def _ended(self) -> None:
         self.generate.disabled, self.stop.disabled = False, True
-        self._keep()
+        self._changed()
 
-    def _keep(self, change: Any = None) -> None:
+    def _changed(self, change: Any = None) -> None:
+        """Show what a change of a setting means for the answer that is there, and keep it."""
+        if (reply := self.reply) and not self._worker.busy:
+            moved = self._moved(reply)
+            self.age.say(f"An old answer: {', '.join(moved)} changed since." if moved else "")
+            self._show_answer(reply, old=bool(moved))
+            self.cell.text = self._cell(reply)
         self.saved.update()
+
+    def _show_answer(self, reply: Reply, *, old: bool = False) -> None:
+        # ipywidgets gives every line the height of a slider.
+        style = "line-height: 1.5" + "; opacity: 0.6" * old
+        self.answer.value = f'<div style="{style}">{to_html(reply.text)}</div>'
+
+    def _moved(self, reply: Reply) -> list[str]:
+        """What is no longer as it was when this answer was made, with its value then and now."""
+        then = {**{name: reply.params[name] for name in ANSWER_TRAITS}, "model": reply.model, "seed": reply.seed}
+        moved = [
+            f"{label(name)} ({value} → {now})" if name in (*_SLIDERS, "seed") else label(name)
+            for name, value in then.items()
+            if (now := getattr(self.phi, name)) != value and (name, now) != ("seed", None)
+        ]
+        return moved + ["prompt"] * (self.prompt.value.strip("\n") != self._body)
+
+    def _cell(self, reply: Reply) -> str:
+        """The cell that gives this answer again, with the settings as they are now.
+
+        A setting is left out where both the answer and the ``Phi`` have its default.
+        """
+        unsaid = ("system", "stop") if self.cell.everything else (*ANSWER_TRAITS, "model")
+        implied = {
+            name: default for name in unsaid if (default := self.phi.trait_defaults(name)) == getattr(self.phi, name)
+        }
+        return cell_for(reply, implied, self._body if self._fill else None)
 
     def _state(self) -> dict[str, str]:
         """What the panel shows, for a page without a kernel."""
         settings = {label(name): str(getattr(self.phi, name)) for name in _TRAITS if name != "seed"}
         settings["seed"] = "a fresh one for each answer" if self.phi.seed is None else str(self.phi.seed)
-        reply = self._stream.reply if self._stream else None
         rows = "".join(
             f'<tr><th scope="row" align="left">{name}</th><td align="left">{escape(value)}</td></tr>'
             for name, value in settings.items()
         )
         page = f"<p>The panel as it was left; run its cell again to use it.</p><table><tbody>{rows}</tbody></table>"
         text = "\n".join(f"{name}: {value}" for name, value in settings.items())
-        prompt = reply.prompt if reply else self.prompt.value
-        if prompt:
+        reply = self.reply
+        if prompt := reply.prompt if reply else self.prompt.value:
             page += f"<p><b>{escape(prompt)}</b></p>"
             text += f"\n\n{prompt}"
         if reply:
             page += f"{to_html(reply.text)}<p><small>{html.escape(reply.stats())}</small></p>"
-            page += f"<pre>{escape(self.cell.value)}</pre>"
-            text += f"\n\n{reply.text}\n({reply.stats()})\n\n{self.cell.value}"
+            page += f"<pre>{escape(self.cell.text)}</pre>"
+            text += f"\n\n{reply.text}\n({reply.stats()})\n\n{self.cell.text}"
+        if self._failure:
+            page += f"<p><b>{escape(self._failure)}</b></p>"
+            text += f"\n\n{self._failure}"
         return {"text/html": page, "text/plain": to_text(text)}
-
-
-def _answer(text: str) -> str:
-    # ipywidgets gives every line the height of a slider.
-    return f'<div style="line-height: 1.5">{to_html(text)}</div>'

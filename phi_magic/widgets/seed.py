@@ -3,42 +3,46 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 import ipywidgets
 
+from ..errors import PhiError
 from ..phi import Phi
-from ..settings import SEED_MAX
-from .controls import FULL, tooltip
+from ..settings import SEED_MAX, checked
+from .controls import FULL, ROW, button, tooltip
 
 
 class SeedControl:
-    """Linked with ``Phi.seed`` both ways. Unlocked, the trait is unset and the field shows what the last answer drew."""
+    """Linked with ``Phi.seed`` both ways. Unlocked, the trait is unset and the field shows what the last answer drew.
 
-    def __init__(self, phi: Phi) -> None:
+    Args:
+        on_refused: told in one line when the trait does not take what was typed.
+    """
+
+    def __init__(self, phi: Phi, *, on_refused: Callable[[str], None] = lambda _: None) -> None:
         self._phi = phi
+        self._on_refused = on_refused
         self._setting = False
-        self.field = ipywidgets.BoundedIntText(
-            min=0,
-            max=SEED_MAX,
+        self.field = ipywidgets.IntText(
             description="seed",
             tooltip=tooltip(phi.traits()["seed"]),
             layout={"flex": "1 1 16em", "width": "auto", "min_width": "0"},
             style=FULL["style"],
         )
-        auto = {"width": "auto"}
         self.lock = ipywidgets.ToggleButton(
-            description="Lock", icon="lock", tooltip="Keep this seed; unlocked, each answer draws its own", layout=auto
+            description="Lock",
+            icon="lock",
+            tooltip="Keep this seed; unlocked, each answer draws a seed",
+            layout={"width": "auto"},
         )
-        self.die = ipywidgets.Button(
-            description="Roll", icon="random", tooltip="Draw a new seed and keep it", layout=auto
-        )
-        self.widget = ipywidgets.Box([self.field, self.lock, self.die], layout={"flex_flow": "row wrap"})
+        self.die = button("Roll", "random", "Draw a new seed and keep it", self.roll)
+        self.widget = ipywidgets.Box([self.field, self.lock, self.die], **ROW)
         self._from_trait({"new": phi.seed})
         phi.observe(self._from_trait, "seed")
         self.field.observe(self._from_field, "value")
         self.lock.observe(self._from_lock, "value")
-        self.die.on_click(lambda _: self.roll())
 
     def roll(self) -> None:
         self._phi.seed = secrets.randbelow(SEED_MAX + 1)
@@ -64,8 +68,13 @@ class SeedControl:
         self._set(self.field.value if seed is None else seed, locked=seed is not None)
 
     def _from_field(self, change: Any) -> None:
-        if not self._setting:
-            self._phi.seed = change["new"]
+        if self._setting:
+            return
+        try:
+            self._phi.seed = checked(self._phi.traits()["seed"], change["new"])
+        except PhiError as error:
+            self._set(change["old"], locked=self._phi.seed is not None)
+            self._on_refused(str(error))
 
     def _from_lock(self, change: Any) -> None:
         if not self._setting:

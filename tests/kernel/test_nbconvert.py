@@ -49,7 +49,7 @@ def test_panel_explorer_and_tokens_show_their_last_state_without_a_script():
             SHOWING,
             "%phi_explore -t 1.5 --top-p 0.5 Write a haiku about ice hockey",
             "%%phi -f tokens --seed 7 -o reply\nWrite a haiku about ice hockey",
-            "panel.sliders['temperature'].value = 1.85",  # the panel's output above tells of it
+            "panel.phi.temperature = 1.85",  # the panel's output above tells of it
             "print(reply.text)",
         )
     )

@@ -75,12 +75,13 @@ for path in ("demo", model):
     panel, explorer = Panel(Phi(model=path, max_tokens=8), "ice"), Explorer(Phi(model=path), "ice")
     panel.ask()
     panel.wait()
-    assert panel._stream.reply.text
+    assert panel.reply.text
     explorer.begin()
     explorer.wait()
-    shown = explorer.bars.view
-    explorer.sliders["temperature"].value = 2.0
-    assert explorer.bars.view != shown
+    [column] = explorer.columns
+    shown = column.bars.view
+    explorer.settings.temperature = 2.0
+    assert column.bars.view != shown
     panel.close()
     explorer.close()
 cell("phi_models", "list")

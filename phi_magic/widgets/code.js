@@ -1,0 +1,54 @@
+// A cell's code with a button that copies it. The code is set as text, never as markup.
+
+const make = (parent, tag, name, text = "") => {
+  const element = parent.appendChild(document.createElement(tag));
+  if (name) element.className = name;
+  element.textContent = text;
+  return element;
+};
+
+// A page that came over plain http from another machine has no clipboard of its own.
+const copy = async (code) => {
+  if (navigator.clipboard) return navigator.clipboard.writeText(code.textContent);
+  getSelection().selectAllChildren(code);
+  document.execCommand("copy");
+  getSelection().removeAllRanges();
+};
+
+function render({ model, el }) {
+  const root = make(el, "div", "phi-code");
+  const head = make(root, "div", "phi-code-head");
+  make(head, "span", "phi-code-title", "As a cell");
+  const button = make(head, "button", "", "Copy");
+  button.title = "Copy the cell that gives this same answer again; paste it into an empty cell";
+  const all = make(head, "label", "", "every setting");
+  all.title = "Say the settings that have their default values too";
+  const box = document.createElement("input");
+  box.type = "checkbox";
+  all.prepend(box);
+  const code = make(root, "pre");
+  code.dir = "ltr";
+
+  button.addEventListener("click", async () => {
+    await copy(code);
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  });
+  box.addEventListener("change", () => {
+    model.set("everything", box.checked);
+    model.save_changes();
+  });
+
+  const draw = () => {
+    code.textContent = model.get("text");
+    box.checked = model.get("everything");
+    root.hidden = !model.get("text");
+  };
+  for (const name of ["text", "everything"]) model.on(`change:${name}`, draw);
+  draw();
+  return () => {
+    for (const name of ["text", "everything"]) model.off(`change:${name}`, draw);
+  };
+}
+
+export default { render };

@@ -8,9 +8,9 @@ import pytest
 from ipywidgets.widgets.widget import _instances as open_widgets
 
 from phi_magic import Phi
-from phi_magic.catalogue import names
-from phi_magic.engine import engine as engines
+from phi_magic.engine import runtime
 from phi_magic.engine.engine import Engine
+from phi_magic.models.files import names
 from phi_magic.widgets.panel import Panel
 
 HAIKU = "Write a haiku about ice hockey"
@@ -328,7 +328,7 @@ class TestStop:
         def as_slow_as_a_disk(*arguments):
             return lambda fraction: seen.append(fraction) or time.sleep(0.05)
 
-        monkeypatch.setattr(engines, "_loading", as_slow_as_a_disk)
+        monkeypatch.setattr(runtime, "_loading", as_slow_as_a_disk)
         slow.ask()
         until(lambda: len(seen) > 2)
         assert self.stop(slow) < 0.25

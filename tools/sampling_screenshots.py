@@ -1,6 +1,6 @@
 """Take the pictures of the panel, the explorer and the token view: in JupyterLab, in the light and the dark theme.
 
-python tools/sampling_screenshots.py     writes docs/images/{panel,explorer,tokens}-{light,dark}.png
+python tools/sampling_screenshots.py [FOLDER]     writes {panel,explorer,compare,tokens}-{light,dark}.png into docs/images
 """
 
 from __future__ import annotations
@@ -27,14 +27,20 @@ SETUP = "%load_ext phi_magic\n%config Phi.model = 'demo'"
 
 
 def main() -> None:
-    IMAGES.mkdir(parents=True, exist_ok=True)
+    images = Path(*sys.argv[1:2]) if sys.argv[1:] else IMAGES
+    images.mkdir(parents=True, exist_ok=True)
     with lab_in_chromium() as (browser, server):
         for theme, title in THEMES.items():
             _choose(server, title)
-            for name, picture in (("panel", _panel), ("explorer", _explorer), ("tokens", _tokens)):
-                path = IMAGES / f"{name}-{theme}.png"
+            for name, picture in (
+                ("panel", _panel),
+                ("explorer", _explorer),
+                ("compare", _compare),
+                ("tokens", _tokens),
+            ):
+                path = images / f"{name}-{theme}.png"
                 picture(browser, server, path)
-                print(path.relative_to(PROJECT))
+                print(path)
 
 
 def _choose(server: Server, theme: str) -> None:
@@ -78,6 +84,18 @@ def _explorer(browser: Browser, server: Server, path: Path) -> None:
     for count in range(1, 4):
         likeliest.click()
         notebook.page.wait_for_function("n => document.querySelectorAll('.phi-path button').length === n", arg=count)
+    _take(notebook, 1, path)
+
+
+def _compare(browser: Browser, server: Server, path: Path) -> None:
+    line = f'%phi_explore --compare "-t 0.8" "-t 1.5 --top-p 0.9" --seed 3 {HAIKU}'
+    notebook = _open(browser, server, line)
+    notebook.page.set_viewport_size({"width": 1400, "height": 1000})
+    for count in range(1, 4):
+        notebook.output(1).get_by_role("button", name="Draw").click()
+        notebook.page.wait_for_function(
+            "n => document.querySelectorAll('.phi-path button').length === n", arg=2 * count
+        )
     _take(notebook, 1, path)
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import ipywidgets
 from traitlets import link
 
-from ..catalogue import names
 from ..cell import cell_for
 from ..errors import PhiError
 from ..generation.stream import Stream
+from ..models.files import names
 from ..phi import Phi
 from ..rendering import escape, to_html, to_text
 from ..rendering.redraw import Pace

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.notebooks import notebook_of
@@ -18,16 +20,22 @@ phi.model = "demo"
 
 
 def slider(notebook, cell, name):
-    return notebook.output(cell).locator(".widget-inline-hbox", has=notebook.page.get_by_text(name, exact=True))
+    return notebook.output(cell).get_by_role("slider", name=name, exact=True)
 
 
-def drag(notebook, handle, by):
-    handle.scroll_into_view_if_needed()
-    box = handle.bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    notebook.page.mouse.move(x, y)
+def field(notebook, cell, name):
+    """The field beside a slider, where a number can be typed."""
+    return notebook.output(cell).get_by_role("textbox", name=name, exact=True)
+
+
+def drag(notebook, slider, to):
+    """Drag a slider to this part of its range, as a person does."""
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    y = box["y"] + box["height"] / 2
+    notebook.page.mouse.move(box["x"] + box["width"] / 3, y)
     notebook.page.mouse.down()
-    notebook.page.mouse.move(x + by, y, steps=4)
+    notebook.page.mouse.move(box["x"] + box["width"] * to, y, steps=4)
     notebook.page.mouse.up()
 
 
@@ -36,26 +44,90 @@ def status(notebook, cell, text):
 
 
 def test_a_slider_sets_the_trait_and_config_moves_every_slider(open_notebook):
+    from playwright.sync_api import expect
+
     notebook = open_notebook(
         notebook_of(SETUP, "%phi_panel", "%phi_panel", "print(phi.temperature)", "%config Phi.temperature = 1.25")
     )
     for cell in range(3):
         notebook.run(cell)
-    drag(notebook, slider(notebook, 1, "temperature").locator(".noUi-handle"), 60)
+    drag(notebook, slider(notebook, 1, "temperature"), 0.7)
+    expect(field(notebook, 2, "temperature")).to_have_value(re.compile(r"1\.[345]"))
     notebook.run(3)
-    dragged = float(notebook.text(3))
-    assert dragged > 0.8
-    assert float(slider(notebook, 2, "temperature").locator(".widget-readout").inner_text()) == pytest.approx(dragged)
-    # Without a mouse: the figure can be typed, also where Notebook 7 takes the arrows from a slider for itself.
-    typed = slider(notebook, 2, "temperature").locator(".widget-readout")
-    typed.fill("0.35")
-    typed.press("Enter")
-    slider(notebook, 1, "temperature").locator(".widget-readout", has_text="0.35").wait_for()
-    notebook.run(3)
-    assert float(notebook.text(3)) == 0.35
+    assert notebook.text(3).strip() == field(notebook, 1, "temperature").input_value()
+    # By keyboard: a slider's own keys, and a number that is typed.
+    slider(notebook, 1, "temperature").press("Home")
+    expect(field(notebook, 2, "temperature")).to_have_value("0")
+    slider(notebook, 1, "temperature").press("ArrowRight")
+    expect(field(notebook, 2, "temperature")).to_have_value("0.05")
+    field(notebook, 2, "temperature").fill("0.35")
+    field(notebook, 2, "temperature").press("Enter")
+    expect(field(notebook, 1, "temperature")).to_have_value("0.35")
     notebook.run(4)
     for cell in (1, 2):
-        slider(notebook, cell, "temperature").locator(".widget-readout", has_text="1.25").wait_for()
+        expect(field(notebook, cell, "temperature")).to_have_value("1.25")
+        expect(slider(notebook, cell, "temperature")).to_have_value("1.25")
+    assert not notebook.console_errors
+
+
+def test_an_open_panel_and_explorer_change_no_setting_and_take_what_is_typed(open_notebook):
+    from playwright.sync_api import expect
+
+    given = {"temperature": 0.77, "min_p": 0.005, "top_p": 0.333, "repeat_penalty": 0.1}
+    show = f"print({{name: getattr(phi, name) for name in {list(given)}}})"
+    configured = [f"%config Phi.{name} = {value}" for name, value in given.items()]
+    notebook = open_notebook(
+        notebook_of(
+            SETUP, "\n".join(configured[:3]), f"%phi_panel {HAIKU}", f"%phi_explore {HAIKU}", configured[3], show
+        )
+    )
+    for cell in range(5):
+        notebook.run(cell)
+    expect(field(notebook, 2, "repeat penalty")).to_have_value("0.1")
+    expect(field(notebook, 3, "min-p")).to_have_value("0.005")
+    notebook.page.wait_for_timeout(500)  # for what a page might send back
+    notebook.run(5)
+    assert notebook.text(5).strip() == str(given)
+
+    for typed in ("0.123456", "4.9"):  # between two steps; above the slider's range
+        field(notebook, 2, "temperature").fill(typed)
+        field(notebook, 2, "temperature").press("Enter")
+        given["temperature"] = float(typed)
+        notebook.run(5)
+        assert notebook.text(5).strip() == str(given)
+        expect(field(notebook, 2, "temperature")).to_have_value(typed)
+    field(notebook, 2, "temperature").fill("warm")
+    field(notebook, 2, "temperature").press("Enter")
+    notebook.output(2).get_by_role("alert").filter(has_text="temperature must be a number from 0 to 5").wait_for()
+    expect(field(notebook, 2, "temperature")).to_have_value("4.9")
+    assert not notebook.console_errors
+
+
+def test_ctrl_enter_generates_the_cell_is_copied_and_an_answer_grows_old(open_notebook):
+    from playwright.sync_api import expect
+
+    notebook = open_notebook(
+        notebook_of(SETUP, "%phi_panel", "print(phi.last.prompt)"), permissions=["clipboard-read", "clipboard-write"]
+    )
+    notebook.run(0)
+    notebook.run(1)
+    prompt = notebook.output(1).get_by_placeholder("What to ask")
+    prompt.fill(HAIKU)
+    number = notebook.prompt(1).text_content()
+    prompt.press("Control+Enter")
+    status(notebook, 1, "tokens/s").wait_for()
+    assert notebook.prompt(1).text_content() == number  # the cell was not run again
+    code = notebook.output(1).locator(".phi-code")
+    code.get_by_role("button", name="Copy").click()
+    code.get_by_text("Copied").wait_for()
+    assert notebook.page.evaluate("navigator.clipboard.readText()") == code.locator("pre").inner_text()
+    assert code.locator("pre").inner_text().startswith("%%phi -m demo --seed ")
+    code.get_by_role("checkbox").check()
+    expect(code.locator("pre")).to_contain_text("--top-p 0.95")
+    slider(notebook, 1, "temperature").press("End")
+    status(notebook, 1, "An old answer: temperature (0.8 → 2.0) changed since.").wait_for()
+    notebook.run(2)
+    assert notebook.text(2).strip() == HAIKU
     assert not notebook.console_errors
 
 

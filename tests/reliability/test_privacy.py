@@ -1,8 +1,9 @@
-"""With a model that is here, nothing asks for a socket, and nothing is written but what the user names."""
+"""With a model that is here, nothing asks for a socket, and only the named file and the hash of the model are written."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from tests.reliability.models import DEMO
 
@@ -92,7 +93,7 @@ os._exit(0 if sys.modules["huggingface_hub.constants"].HF_HUB_DISABLE_TELEMETRY 
 """
 
 
-def test_a_model_that_is_here_needs_no_socket_and_writes_nothing(child, figure, tmp_path, monkeypatch):
+def test_a_model_that_is_here_needs_no_socket_and_writes_only_its_hash(child, figure, tmp_path, monkeypatch):
     monkeypatch.delenv("HF_HUB_DISABLE_TELEMETRY")
     # `owner/repo/file.gguf` in the hub's cache, as huggingface_hub lays it out
     name = "models--owner--repo"
@@ -114,5 +115,11 @@ def test_a_model_that_is_here_needs_no_socket_and_writes_nothing(child, figure, 
     written = {what for kind, _, *rest in seen if kind == "write" for what in rest}
     saved = str(tmp_path / "work" / "saved.json")
     assert saved in written  # the watch sees what is written
-    assert {path for path in written if "saved.json" not in path} == set()
-    figure("Sockets and files of a session with a cached model", "no socket; written was the file that was named")
+    cache = tmp_path / "xdg_cache_home" / "phi_magic"
+    hashes = {path for path in written if Path(path) == cache.parent or Path(path).is_relative_to(cache)}
+    assert written - hashes == {path for path in written if "saved.json" in path}
+    assert all(Path(path) in {cache.parent, cache} or Path(path).is_relative_to(cache / "sha256") for path in hashes)
+    figure(
+        "Sockets and files of a session with a cached model",
+        "no socket; written were the named file and, in the cache folder, the hash of the model",
+    )

@@ -29,12 +29,13 @@ html_title = project
 html_math_renderer = "mathml"
 
 autodoc_member_order = "bysource"
+napoleon_use_ivar = True  # attributes in a docstring and the members themselves: each is described once
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 # A reference that leads nowhere fails the build (make docs), but to what is documented elsewhere.
 nitpick_ignore_regex = [
     ("py:class", r"\w+"),  # the standard library's and typing's names, as annotations write them
-    ("py:class", r"(collections|np|numpy|os|pathlib|traitlets|typing)\..*"),
+    ("py:class", r"(collections|np|numpy|os|pathlib|traitlets|typing|weakref)\..*"),
     ("py:class", r"phi_magic\.reply\.FinishReason|FinishReason"),  # an alias; its values are shown
 ]
 

@@ -118,6 +118,30 @@ CELL = (
     _switch("--no-vars", text="Leave {{ }} in the prompt as it is."),
 )
 
+#: What a map over rows takes besides.
+MAPPING = (
+    Option(
+        ("--into",),
+        {
+            "dest": "into",
+            "metavar": "NAME",
+            "default": "answer",
+            "help": "The name of the column of answers; where there are several columns, the beginning of their names. "
+            "Default: answer.",
+        },
+    ),
+    Option(
+        ("--on-error",),
+        {
+            "dest": "on_error",
+            "metavar": "stop|keep",
+            "default": "stop",
+            "help": "What to do about rows that cannot be asked. stop: compute nothing, and name these rows. keep: answer "
+            "the other rows, with a column that says why a row has no answer. Default: stop.",
+        },
+    ),
+)
+
 
 def split(line: str, options: Sequence[Option], *, prompt: bool = True) -> tuple[list[str], str]:
     """The options that a line begins with, as argparse wants them, and the rest of the line as it was typed.

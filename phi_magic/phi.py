@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from traitlets.config import Configurable
 
-from .errors import PhiError
+from .errors import PhiError, RowsRefused
 from .reply import Message, Reply, Token
 from .sampling import Sampling
 from .settings import ANSWER_TRAITS, SEED_MAX, Settings
@@ -91,7 +91,14 @@ class Phi(Configurable, Settings):
         self.last = question.reply
         return Stream(question, self._backend(), on_status=on_status)
 
-    def map(self, prompts: Iterable[str | Sequence[Message]], *, progress: bool = True, **options: Any) -> list[Reply]:
+    def map(
+        self,
+        prompts: Iterable[str | Sequence[Message]],
+        *,
+        progress: bool = True,
+        on_error: str = "stop",
+        **options: Any,
+    ) -> list[Reply]:
         """Answer every prompt; the replies are in the prompts' order.
 
         Their tokens are decoded together, which takes far less time than one after another. An answer is the same
@@ -100,42 +107,61 @@ class Phi(Configurable, Settings):
 
         Args:
             progress: show a bar.
-            options: as in :meth:`__call__`.
+            on_error: ``stop`` refuses the whole map where prompts cannot be asked; ``keep`` answers the others, and
+                records each error in its reply.
+            options: as in :meth:`stream`; ``seed`` may be a list with a seed for each prompt.
 
         Raises:
-            PhiError: as in :meth:`__call__`; before any answer is begun.
+            PhiError: as in :meth:`__call__`; before any answer is begun. It names all prompts that cannot be asked.
             KeyboardInterrupt: Ctrl-C; what there is by then is :attr:`mapped`.
         """
-        questions = [(prompt, options) for prompt in prompts]
-        stream = self.stream_all(questions)
-        if not questions:
-            return []
-        done: set[int] = set()
-        with stream.in_order():
-            from tqdm.auto import tqdm
+        from .tables.bar import run
+        from .tables.prompts import questions
 
-            with tqdm(total=len(questions), disable=not progress, unit="answer") as bar:
-                for index in stream:
-                    if index not in done and stream.replies[index].timings.total:
-                        done.add(index)
-                        bar.update()
+        stream = self.stream_all(questions(prompts, options), on_error=on_error)
+        if stream.replies:
+            run(stream, shown=progress)
         return stream.replies
 
     def stream_all(
         self,
-        questions: Iterable[tuple[str | Sequence[Message], Mapping[str, Any]]],
+        questions: Iterable[tuple[str | Sequence[Message] | PhiError, Mapping[str, Any]]],
         *,
         on_status: Callable[[str], None] = lambda _: None,
+        on_error: str = "stop",
     ) -> StreamAll:
         """Answer questions, each with its own options (those of :meth:`stream`), together: iterate over what this
         returns for the numbers of the replies that grew; its ``replies`` are :attr:`mapped` too.
+
+        Args:
+            questions: prompts with their options; an error stands in the place of a prompt that could not be made.
+            on_status: told in a few words what is going on until the first token is there.
+            on_error: ``stop`` raises for all questions that cannot be asked, before anything is computed; ``keep``
+                records each error in its reply, and answers the others.
         """
         from .generation.stream import StreamAll
 
-        asked = [self._ask(prompt, **options) for prompt, options in questions]
-        stream = StreamAll(asked, self._backend(), on_status=on_status)
+        if on_error not in ("stop", "keep"):
+            raise PhiError(f"on_error is stop or keep, not {on_error!r}")
+        asked = [self._ask_or_refuse(prompt, options) for prompt, options in questions]
+        refused = {number: question.reply.error for number, question in enumerate(asked) if question.reply.error}
+        if refused and on_error == "stop":
+            raise RowsRefused(refused, len(asked))
+        stream = StreamAll(asked, self._backend(), keep_errors=on_error == "keep", on_status=on_status)
         self.mapped = stream.replies
         return stream
+
+    def _ask_or_refuse(self, prompt: str | Sequence[Message] | PhiError, options: Mapping[str, Any]) -> Question:
+        """As :meth:`_ask`; where the prompt cannot be asked, the reply says why. A wrong option raises."""
+        try:
+            if isinstance(prompt, PhiError):
+                raise prompt
+            return self._ask(prompt, **options)
+        except PhiError as error:
+            question = self._ask("-", **options)
+            reply = question.reply
+            reply.prompt, reply.finish_reason, reply.error = "", "error", str(error)
+            return question
 
     def _ask(
         self,

@@ -207,6 +207,8 @@ def _checked(record: Mapping[str, Any]) -> dict[str, Any]:
         raise PhiError("its record is not one of an answer: begin is no list of token ids")
     if new := sorted(set(params) - _SETTINGS - _EXTRAS - _WHERE_ASKED):
         raise PhiError(f"its record tells of {', '.join(new)}, which this version does not know")
+    if checked["finish_reason"] == "error":
+        raise PhiError(f"it has no answer: {checked.get('error')}")
     if checked["finish_reason"] == "interrupted" and not checked["usage"].get("completion_tokens"):
         raise PhiError("it was interrupted before its first token")
     return checked

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypedDict, get_args
 
-FinishReason = Literal["stop", "length", "interrupted"]
+FinishReason = Literal["stop", "length", "interrupted", "error"]
 
 
 #: The JSON types of a record's members, where one is not free.
@@ -92,6 +92,7 @@ class Reply:
     choices: dict[str, float] = field(default_factory=dict)  #: the probability of each choice, where there were some
     messages: list[Message] = field(default_factory=list, repr=False)  #: the conversation before the prompt
     left_out: int = 0  #: the oldest turns of ``messages`` that the context had no room for
+    error: str = ""  #: why a row of a map has no answer; ``finish_reason`` is ``error`` then
     model_sha256: str | None = None
     engine: dict[str, Any] = field(default_factory=dict, repr=False)  #: what the machine's profile chose
 
@@ -117,8 +118,9 @@ class Reply:
         plain["data"] = self._plain_data()
         if not self.messages:
             del plain["messages"], plain["left_out"]
-        if not self.choices:
-            del plain["choices"]
+        for name in ("choices", "error"):
+            if not plain[name]:
+                del plain[name]
         sendable: dict[str, Any] = _sendable({**plain, "version": version("phi_magic")})
         return sendable
 
@@ -154,7 +156,7 @@ class Reply:
             self.timings.speed if self.timings.tokens_per_second else "",
             f"first after {self.timings.first_token:.2g} s" if count else "",
             f"seed {self.seed}",
-            self.finish_reason,
+            f"error: {self.error}" if self.error else self.finish_reason,
             f"the {self.left_out} oldest turns left out" if self.left_out > 1 else "",
             "the oldest turn left out" if self.left_out == 1 else "",
         ]

@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from phi_magic import Phi, PhiError
+from phi_magic import Phi, PhiError, Reply
+from phi_magic.replay import Recorded, replay
 
 TOPICS = ["the sea", "ice hockey", "snow", "a cat", "rain", "the moon", "tea", "trains", "bees", "the night"]
 
@@ -67,13 +68,13 @@ def test_no_prompts_no_replies(phi):
 
 
 def test_a_prompt_that_is_too_long_is_named_before_any_is_answered(phi):
-    with pytest.raises(PhiError, match=r"prompt 2 has \d+ tokens, the context 128"):
+    with pytest.raises(PhiError, match=r"row 2: the prompt has \d+ tokens, the context 128"):
         phi.map([*haiku()[:2], "word " * 200], n_ctx=128, progress=False)
 
 
 def test_a_bar_shows_how_many_are_done(phi, capsys):
     phi.map(haiku())
-    assert "10/10" in capsys.readouterr().err
+    assert "10 of 10 rows" in capsys.readouterr().err
 
 
 def test_an_interrupt_keeps_what_there_is(slow_model):
@@ -89,3 +90,33 @@ def test_an_interrupt_keeps_what_there_is(slow_model):
     assert (first.finish_reason, second.finish_reason) == ("length", "interrupted")
     assert second.text
     assert phi("write", max_tokens=3).text
+
+
+def test_a_prompt_that_cannot_be_asked_may_stay_alone(phi):
+    prompts = [haiku()[0], "word " * 200, "", float("nan"), haiku()[1]]
+    replies = phi.map(prompts, n_ctx=128, on_error="keep", progress=False)
+    assert texts(replies[::4]) == texts(phi.map(haiku()[:2], n_ctx=128, progress=False))
+    refused = replies[1:4]
+    assert {(reply.finish_reason, reply.text) for reply in refused} == {("error", "")}
+    assert [reply.error.split(":")[0] for reply in refused] == [
+        "the prompt has 205 tokens, the context 128",
+        "the prompt is empty",
+        "the prompt is nan, neither a text nor a list of messages",
+    ]
+    assert "error: the prompt is empty" in refused[1].stats()
+    assert Reply.from_dict(refused[1].to_dict()) == refused[1]
+    assert "error" not in replies[0].to_dict()
+    outcome = replay(phi, Recorded.of(refused[1], "row 2"))
+    assert outcome.failure == "cannot be run again: it has no answer: the prompt is empty: write what to ask"
+
+
+def test_all_prompts_may_be_refused(phi):
+    replies = phi.map(["word " * 200] * 2, n_ctx=128, on_error="keep", progress=False)
+    assert [reply.finish_reason for reply in replies] == ["error", "error"]
+
+
+@pytest.mark.parametrize("options", [{"temperature": 9}, {"on_error": "ignore"}, {"temprature": 1}])
+def test_a_wrong_option_is_no_error_of_a_row(phi, options):
+    with pytest.raises(PhiError) as error:
+        phi.map(haiku(), **{"on_error": "keep", **options}, progress=False)
+    assert "row" not in str(error.value)

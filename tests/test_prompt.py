@@ -49,6 +49,16 @@ class TestVariables:
         with pytest.raises(PhiError, match="ZeroDivisionError"):
             fill("{{ 1 / 0 }}", {})
 
+    def test_json_is_written_as_a_model_reads_it(self):
+        assert fill("{{ x | tojson }}", {"x": {"b": "it's <é>", "a": {1}}}) == '{"b": "it\'s <é>", "a": "{1}"}'
+        assert fill("{{ x | tojson(indent=1) }}", {"x": [1]}) == "[\n 1\n]"
+        with pytest.raises(PhiError, match="'frame' is undefined"):
+            fill("{{ frame | tojson }}", {})
+
+    def test_an_expression_that_is_nested_too_deep_is_one_line(self):
+        with pytest.raises(PhiError, match="of the prompt failed with RecursionError"):
+            fill("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", {})
+
     def test_what_a_variable_holds_is_not_a_template_again(self):
         assert fill("{{ x }}", {"x": "{{ secret }}"}) == "{{ secret }}"
 

@@ -134,9 +134,7 @@ def look(
     )
 
 
-def read_prompt(
-    runtime: Runtime, model: Model, request: GenerationRequest, *, what: str = "the prompt"
-) -> tuple[list[int], int, int]:
+def read_prompt(runtime: Runtime, model: Model, request: GenerationRequest) -> tuple[list[int], int, int]:
     """Return the prompt's tokens, how many tokens the answer may have, and how many of the oldest turns were left out.
 
     Raises:
@@ -147,14 +145,17 @@ def read_prompt(
     ceiling = min(request.n_ctx, model.n_ctx_train)
     if (size := sum(len(message.content) for message in request.messages[-1:])) > _WORDY * ceiling:
         # Tokenizing would take its time limit: no vocabulary has tokens of so many characters on average.
-        raise PromptTooLong(f"{what} has {size:,} characters, the context {ceiling} tokens: shorten it", size, ceiling)
+        raise PromptTooLong(
+            f"the prompt has {size:,} characters, the context {ceiling} tokens: shorten it", size, ceiling
+        )
     if request.raw:
         prompt, left_out = _tokens(runtime, model, request.messages, raw=True), 0
     else:
         prompt, left_out = _fitted(runtime, model, request, request.messages)
     if len(prompt) >= ceiling:
         advice = "shorten the prompt" + (", or raise n_ctx" if ceiling < model.n_ctx_train else "")
-        raise PromptTooLong(f"{what} has {len(prompt)} tokens, the context {ceiling}: {advice}", len(prompt), ceiling)
+        tokens = len(prompt)
+        raise PromptTooLong(f"the prompt has {tokens} tokens, the context {ceiling}: {advice}", tokens, ceiling)
     return prompt, min(request.max_tokens, ceiling - len(prompt)), left_out
 
 

@@ -8,7 +8,12 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from os.path import commonprefix
 
-from ..generation.backend import Event, OnStatus, Started, ignore_status
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import PhiError, RowsRefused
+from ..generation.backend import Event, Finished, OnStatus, Started, ignore_status
 from ..generation.request import GenerationRequest, ModelReference
 from ..interrupt import Interrupted, Stop
 from .answer import read_prompt, record
@@ -40,7 +45,12 @@ class _Job:
 
 
 def write_all(
-    runtime: Runtime, requests: Sequence[GenerationRequest], stop: Stop, *, on_status: OnStatus = ignore_status
+    runtime: Runtime,
+    requests: Sequence[GenerationRequest],
+    stop: Stop,
+    *,
+    keep_errors: bool = False,
+    on_status: OnStatus = ignore_status,
 ) -> Iterator[Event]:
     """Answer many requests; see :meth:`phi_magic.generation.backend.Backend.generate_many`.
 
@@ -49,10 +59,12 @@ def write_all(
     that as ``pass``. Requests for different models or plans are answered one group after the other.
 
     Raises:
-        PhiError: a request cannot be answered; before any answer is begun.
+        PhiError: requests cannot be answered, before any answer is begun. With ``keep_errors`` only for what concerns
+            all, such as a model that cannot be had.
         Interrupted: ``stop`` was set before any answer was begun.
     """
     groups: dict[ModelReference, list[_Job]] = {}
+    refused: dict[int, PhiError] = {}
     for index, request in enumerate(requests):
         groups.setdefault(request.model, []).append(_Job(index, request, [], 0, 0))
     for model, jobs in groups.items():
@@ -61,17 +73,25 @@ def write_all(
         jobs[0].load = runtime.clock() - began
         loaded, _ = runtime.loaded
         for job in jobs:
-            what = f"prompt {job.index}" if len(requests) > 1 else "the prompt"
-            _read(runtime, loaded, job, what)
+            try:
+                _read(runtime, loaded, job)
+            except PhiError as error:
+                refused[job.index] = error
             stop.check()
-    for model, jobs in groups.items():
+    if refused and not keep_errors:
+        reasons = {index: str(reason) for index, reason in refused.items()}
+        raise RowsRefused(reasons, len(requests)) if len(requests) > 1 else refused[0]
+    for index, reason in refused.items():
+        yield Finished(index, "error", at=runtime.clock(), error=str(reason))
+    for model, every in groups.items():
+        jobs = [job for job in every if job.index not in refused]
         runtime.load(model, stop, on_status=on_status)
         for alike in _by_factors(runtime, jobs):
             written = [job for job in alike if not job.options and job.request.given is None]
             ballots = [_ballot(job) for job in alike if job.options]
             if written:
                 with closing(runtime.batch(len(written), max(job.room for job in written))) as batch:
-                    yield from _decode(runtime, batch, written, stop)
+                    yield from _decode(runtime, batch, written, stop, keep_errors=keep_errors)
             if ballots:
                 count = sum(len(ballot.options) for ballot in ballots)
                 with closing(runtime.batch(count, max(ballot.room for ballot in ballots))) as batch:
@@ -83,7 +103,7 @@ def write_all(
                     yield from evaluate(runtime, job.request, stop, index=job.index)
 
 
-def _read(runtime: Runtime, model: Model, job: _Job, what: str) -> None:
+def _read(runtime: Runtime, model: Model, job: _Job) -> None:
     """Read a job's prompt and choices.
 
     Raises:
@@ -93,7 +113,7 @@ def _read(runtime: Runtime, model: Model, job: _Job, what: str) -> None:
     if request.choices:
         job.options = read_choices(runtime, model, request)
         request = replace(request, max_tokens=max(map(len, job.options)))
-    job.prompt, job.limit, job.left_out = read_prompt(runtime, model, request, what=what)
+    job.prompt, job.limit, job.left_out = read_prompt(runtime, model, request)
 
 
 def _ballot(job: _Job) -> Ballot:
@@ -109,7 +129,7 @@ def _by_factors(runtime: Runtime, jobs: Sequence[_Job]) -> list[list[_Job]]:
     return list(parts.values())
 
 
-def _decode(runtime: Runtime, batch: Batch, jobs: Sequence[_Job], stop: Stop) -> Iterator[Event]:
+def _decode(runtime: Runtime, batch: Batch, jobs: Sequence[_Job], stop: Stop, *, keep_errors: bool) -> Iterator[Event]:
     """The loop: fill as many sequences as pay off, decode one token for each, draw, until all is written."""
     waiting = deque(jobs)
     running: dict[int, _Job] = {}  # by the sequence of the batch
@@ -120,19 +140,19 @@ def _decode(runtime: Runtime, batch: Batch, jobs: Sequence[_Job], stop: Stop) ->
             while waiting and len(running) < min(batch.lanes, runtime.width.best):
                 sequence = next(number for number in range(batch.lanes) if number not in running)
                 running[sequence] = job = waiting.popleft()
-                yield from _begin(runtime, batch, sequence, job, stop)
-                if job.writer and job.writer.finish_reason:
-                    yield _end(running.pop(sequence), job.writer)
+                yield _begin(runtime, batch, sequence, job, stop)
+                yield from _step(runtime, job, batch.logits(-1), keep_errors=keep_errors)
+                if job.writer is None:
+                    del running[sequence]
             if running:
                 writers = {sequence: job.writer for sequence, job in running.items() if job.writer}
                 started = runtime.clock()
                 batch.decode({sequence: writer.token for sequence, writer in writers.items()}, stop=stop)
                 runtime.width.took(len(writers), runtime.clock() - started)
-                for sequence, writer in writers.items():
-                    if drawn := writer.step(batch.logits(sequence)):
-                        yield drawn
-                    if writer.finish_reason:
-                        yield _end(running.pop(sequence), writer)
+                for sequence in writers:
+                    yield from _step(runtime, running[sequence], batch.logits(sequence), keep_errors=keep_errors)
+                    if running[sequence].writer is None:
+                        del running[sequence]
             stop.check()
     except Interrupted:
         for job in running.values():
@@ -144,12 +164,12 @@ def _decode(runtime: Runtime, batch: Batch, jobs: Sequence[_Job], stop: Stop) ->
                 job.writer.close()
 
 
-def _begin(runtime: Runtime, batch: Batch, sequence: int, job: _Job, stop: Stop) -> Iterator[Event]:
-    """Read a job's prompt, and draw its first token."""
+def _begin(runtime: Runtime, batch: Batch, sequence: int, job: _Job, stop: Stop) -> Started:
+    """Read a job's prompt."""
     began = runtime.clock()
     model, context = runtime.loaded
     cached = batch.prefill(sequence, job.prompt, stop=stop)
-    yield Started(
+    return Started(
         job.index,
         prompt_tokens=len(job.prompt),
         cached_tokens=cached,
@@ -159,17 +179,28 @@ def _begin(runtime: Runtime, batch: Batch, sequence: int, job: _Job, stop: Stop)
         left_out=job.left_out,
         path=str(model.path),
     )
-    job.writer = Writer(model, job.request, limit=job.limit, index=job.index, clock=runtime.clock)
-    if drawn := job.writer.step(batch.logits(-1)):
-        yield drawn
 
 
-def _end(job: _Job, writer: Writer) -> Event:
-    """End an answer, and keep nothing of it: a writer holds half a megabyte with a vocabulary of 32,000."""
-    end = writer.finish()
-    writer.close()
+def _step(runtime: Runtime, job: _Job, logits: NDArray[np.float32], *, keep_errors: bool) -> Iterator[Event]:
+    """Draw a job's next token. At the answer's end nothing of it is kept: a writer holds half a megabyte."""
+    error = ""
+    try:
+        if job.writer is None:
+            model, _ = runtime.loaded
+            job.writer = Writer(model, job.request, limit=job.limit, index=job.index, clock=runtime.clock)
+        if drawn := job.writer.step(logits):
+            yield drawn
+        if not job.writer.finish_reason:
+            return
+    except PhiError as raised:
+        if not keep_errors:
+            raise
+        error = str(raised)
+    end = job.writer.finish() if job.writer else Finished(job.index, at=runtime.clock())
+    yield msgspec.structs.replace(end, reason="error", error=error) if error else end
+    if job.writer:
+        job.writer.close()
     job.writer, job.prompt = None, []
-    return end
 
 
 def _shared(prompts: Sequence[list[int]]) -> list[int]:

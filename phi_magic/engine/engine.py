@@ -35,10 +35,15 @@ class Engine(Runtime):
         return write(self, request, stop, on_status=on_status)
 
     def generate_many(
-        self, requests: Sequence[GenerationRequest], stop: Stop, *, on_status: OnStatus = ignore_status
+        self,
+        requests: Sequence[GenerationRequest],
+        stop: Stop,
+        *,
+        keep_errors: bool = False,
+        on_status: OnStatus = ignore_status,
     ) -> Iterator[Event]:
         """See :meth:`phi_magic.generation.backend.Backend.generate_many`."""
-        return write_all(self, requests, stop, on_status=on_status)
+        return write_all(self, requests, stop, keep_errors=keep_errors, on_status=on_status)
 
     def look(
         self,

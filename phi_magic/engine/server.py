@@ -15,7 +15,7 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import TYPE_CHECKING
 
-from ..errors import PhiError, PromptTooLong
+from ..errors import PhiError, PromptTooLong, RowsRefused
 from ..generation.backend import OnStatus
 from ..generation.wire import (
     Answer,
@@ -169,6 +169,8 @@ class Server:
             return Failed(call.id, interrupted=True)
         except PromptTooLong as error:
             return Failed(call.id, str(error), tokens=error.tokens, context=error.context)
+        except RowsRefused as error:
+            return Failed(call.id, refused=error.reasons, count=error.count)
         except PhiError as error:
             return Failed(call.id, str(error))
         except MemoryError:
@@ -178,7 +180,7 @@ class Server:
 
     def _generate(self, engine: Engine, call: Generate, stop: Stop, on_status: OnStatus) -> None:
         if call.together:
-            events = engine.generate_many(call.requests, stop, on_status=on_status)
+            events = engine.generate_many(call.requests, stop, keep_errors=call.keep_errors, on_status=on_status)
         else:
             events = engine.generate(call.requests[0], stop, on_status=on_status)
         for event in events:

@@ -88,6 +88,7 @@ class Finished(msgspec.Struct, frozen=True, tag=True):
         text: text that had been waiting to become certain.
         at: when, by ``time.perf_counter``.
         choices: the probability of each of the request's choices; they sum to 1.
+        error: why the request has no answer, or no whole one; ``reason`` is ``error`` then.
     """
 
     index: int = 0
@@ -95,6 +96,7 @@ class Finished(msgspec.Struct, frozen=True, tag=True):
     text: str = ""
     at: float = 0.0
     choices: dict[str, float] = {}
+    error: str = ""
 
 
 Event: TypeAlias = Started | Step | Finished
@@ -147,11 +149,20 @@ class Backend(Protocol):
         """Answer one request."""
 
     def generate_many(
-        self, requests: Sequence[GenerationRequest], stop: Stop, *, on_status: OnStatus = ignore_status
+        self,
+        requests: Sequence[GenerationRequest],
+        stop: Stop,
+        *,
+        keep_errors: bool = False,
+        on_status: OnStatus = ignore_status,
     ) -> Iterator[Event]:
         """Answer many requests together; ``index`` of an event says which one it is of.
 
         Every request is checked before the first one is answered.
+
+        Args:
+            keep_errors: end a request that cannot be answered with a :class:`Finished` that says why, and answer the
+                others; else :class:`~phi_magic.errors.RowsRefused` is raised for all that cannot be asked.
         """
 
     def look(

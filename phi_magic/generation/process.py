@@ -23,7 +23,7 @@ from queue import Empty, SimpleQueue
 
 import msgspec
 
-from ..errors import PhiError, WorkerEnded
+from ..errors import PhiError, PromptTooLong, RowsRefused, WorkerEnded
 from ..interrupt import Interrupted, Stop
 from ..machine import available, oom_kills, show_size
 from .wire import Answer, Begun, Call, Cancel, Failed, Result, decode_answer, encode
@@ -267,9 +267,9 @@ def _error(failed: Failed) -> Exception:
         return Interrupted()
     if failed.traceback:
         return RuntimeError(f"the model's process failed:\n{failed.traceback}")
+    if failed.refused:
+        return RowsRefused(failed.refused, failed.count)
     if failed.context:
-        from ..errors import PromptTooLong
-
         return PromptTooLong(failed.error, failed.tokens, failed.context)
     return PhiError(failed.error)
 

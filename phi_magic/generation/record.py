@@ -31,7 +31,7 @@ class Recorder:
             return ""
         if isinstance(event, Finished):
             reply.finish_reason = event.reason
-            reply.choices = event.choices
+            reply.choices, reply.error = event.choices, event.error
             timings.total = event.at - self._asked
         else:
             if event.drawn:

@@ -102,9 +102,11 @@ class Stream(Running[str]):
 class StreamAll(Running[int]):
     """Answers while they are written: iterate over it for the numbers of those that grew or ended."""
 
-    def __init__(self, questions: Sequence[Question], backend: Backend, *, on_status: OnStatus) -> None:
+    def __init__(
+        self, questions: Sequence[Question], backend: Backend, *, keep_errors: bool = False, on_status: OnStatus
+    ) -> None:
         stop = Stop()
-        super().__init__(_numbers(questions, backend, stop, on_status), stop)
+        super().__init__(_numbers(questions, backend, stop, on_status, keep_errors=keep_errors), stop)
         self.replies = [question.reply for question in questions]
 
 
@@ -118,15 +120,19 @@ def _pieces(question: Question, backend: Backend, stop: Stop, on_status: OnStatu
 
 
 def _numbers(
-    questions: Sequence[Question], backend: Backend, stop: Stop, on_status: OnStatus
+    questions: Sequence[Question], backend: Backend, stop: Stop, on_status: OnStatus, *, keep_errors: bool
 ) -> Generator[int, None, None]:
-    """Yield the number of each answer that grew or ended, and fill in the replies."""
-    if questions:
-        events = backend.generate_many([question.request for question in questions], stop, on_status=on_status)
-        with closing(_recorded(questions, events, stop)) as recorded:
+    """Yield the number of each answer that grew or ended, and fill in the replies; one that is an error stays so."""
+    yield from (number for number, question in enumerate(questions) if question.reply.error)
+    numbers = [number for number, question in enumerate(questions) if not question.reply.error]
+    asked = [questions[number] for number in numbers]
+    if asked:
+        requests = [question.request for question in asked]
+        events = backend.generate_many(requests, stop, keep_errors=keep_errors, on_status=on_status)
+        with closing(_recorded(asked, events, stop)) as recorded:
             for number, text in recorded:
-                if text or questions[number].reply.timings.total:
-                    yield number
+                if text or asked[number].reply.timings.total:
+                    yield numbers[number]
 
 
 def _recorded(

@@ -20,6 +20,7 @@ class Generate(msgspec.Struct, frozen=True, tag=True):
     id: int
     requests: list[GenerationRequest]
     together: bool = False
+    keep_errors: bool = False
 
 
 class Look(msgspec.Struct, frozen=True, tag=True):
@@ -106,7 +107,8 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     """The last message of a call that failed.
 
     ``interrupted`` says that it was stopped; ``context`` is set for a prompt of ``tokens`` tokens that is too long for
-    it; ``traceback`` is that of a programming error.
+    it; ``refused`` says why of each of ``count`` requests that cannot be asked; ``traceback`` is that of a programming
+    error.
     """
 
     id: int
@@ -114,6 +116,8 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     interrupted: bool = False
     tokens: int = 0
     context: int = 0
+    refused: dict[int, str] = {}
+    count: int = 0
     traceback: str = ""
 
 

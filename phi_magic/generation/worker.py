@@ -57,13 +57,18 @@ class Worker:
         self, request: GenerationRequest, stop: Stop, *, on_status: OnStatus = ignore_status
     ) -> Iterator[Event]:
         """See :meth:`phi_magic.generation.backend.Backend.generate`."""
-        return self._generate([request], stop, on_status, together=False)
+        return self._generate([request], stop, on_status)
 
     def generate_many(
-        self, requests: Sequence[GenerationRequest], stop: Stop, *, on_status: OnStatus = ignore_status
+        self,
+        requests: Sequence[GenerationRequest],
+        stop: Stop,
+        *,
+        keep_errors: bool = False,
+        on_status: OnStatus = ignore_status,
     ) -> Iterator[Event]:
         """See :meth:`phi_magic.generation.backend.Backend.generate_many`."""
-        return self._generate(requests, stop, on_status, together=True)
+        return self._generate(requests, stop, on_status, together=True, keep_errors=keep_errors)
 
     def look(
         self,
@@ -160,10 +165,10 @@ class Worker:
         raise RuntimeError("the worker gave no result")
 
     def _generate(
-        self, requests: Sequence[GenerationRequest], stop: Stop, on_status: OnStatus, *, together: bool
+        self, requests: Sequence[GenerationRequest], stop: Stop, on_status: OnStatus, **how: bool
     ) -> Iterator[Event]:
         located = self._located(requests, stop)
-        make = partial(Generate, requests=[request for request, _ in located], together=together)
+        make = partial(Generate, requests=[request for request, _ in located], **how)
         for message in self._messages(make, stop, on_status):
             if isinstance(message, Status):
                 on_status(message.text)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..conversation import forget
 from ..phi import Phi
-from . import ask, chat, explore, fix, models, panel, replay, sweep
+from . import ask, chat, explore, fix, map, models, panel, replay, sweep  # noqa: A004 (named for its magic)
 from .asking import Question, Shown
 from .completing import IDENTIFIER, Completer, completer, matcher
 
@@ -20,6 +20,7 @@ MAGICS: tuple[Any, ...] = (
     chat.ChatMagics,
     explore.ExploreMagics,
     fix.FixMagics,
+    map.MapMagics,
     models.ModelsMagics,
     panel.PanelMagics,
     replay.ReplayMagics,
@@ -33,6 +34,7 @@ COMPLETERS: dict[str, Completer] = {
     "%phi_chat": chat.complete,
     "%phi_explore": completer(explore.OPTIONS, replay.variables),
     "%phi_fix": completer(fix.OPTIONS),
+    "%%phi_map": completer(map.OPTIONS, map.tables),
     "%phi_models": models.complete,
     "%phi_panel": completer(panel.OPTIONS),
     "%phi_replay": replay.complete,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from ..errors import PhiError
 
 _BRACES = 10_000  # more take jinja2 minutes and gigabytes
+_SWITCH = "use --no-vars to send the braces as they are"
 
 
 def fill(body: str, variables: Mapping[str, Any]) -> str:
@@ -16,22 +18,76 @@ def fill(body: str, variables: Mapping[str, Any]) -> str:
     Raises:
         PhiError: an unknown name, a brace left open, an error in an expression, ten thousand of them.
     """
-    count = sum(map(body.count, ("{{", "{%", "{#")))
-    if not count:
-        return body
-    if count > _BRACES:
-        raise PhiError(f"the prompt has {count:,} braces to fill in; use --no-vars to send them as they are")
+    return Template(body, on_unknown=f": define it first, or {_SWITCH}", on_syntax=f"; {_SWITCH}").fill(variables)
+
+
+class Template:
+    """A prompt with ``{{ }}``, compiled once, to be filled in any number of times.
+
+    Args:
+        body: the text; single braces are plain text.
+        on_unknown: the advice after an error about an unknown name.
+        on_syntax: the advice after an error in the syntax.
+
+    Raises:
+        PhiError: a brace left open, an error in the syntax, ten thousand braces.
+    """
+
+    def __init__(self, body: str, *, on_unknown: str = "", on_syntax: str = "") -> None:
+        self.names: frozenset[str] = frozenset()  #: the variables that the text asks for
+        self._body = body
+        self._on_unknown = on_unknown
+        self._compiled = None
+        count = sum(map(body.count, ("{{", "{%", "{#")))
+        if not count:
+            return
+        if count > _BRACES:
+            raise PhiError(f"the prompt has {count:,} braces to fill in{on_syntax}")
+        import jinja2
+        from jinja2.meta import find_undeclared_variables
+
+        # What comes out is a prompt, not a page: nothing is to be escaped.
+        environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)  # noqa: S701
+        environment.filters["tojson"] = _to_json
+        try:
+            self.names = frozenset(find_undeclared_variables(environment.parse(body)))
+            self._compiled = environment.from_string(body)
+        except jinja2.TemplateSyntaxError as error:
+            raise PhiError(f"line {error.lineno} of the prompt: {error.message}{on_syntax}") from None
+        except Exception as error:
+            raise _failed(error) from error
+
+    def fill(self, variables: Mapping[str, Any]) -> str:
+        """The text with these variables in place.
+
+        Raises:
+            PhiError: an unknown name, or an error in an expression.
+        """
+        if self._compiled is None:
+            return self._body
+        import jinja2
+
+        try:
+            return self._compiled.render(variables)
+        except PhiError:
+            raise
+        except jinja2.UndefinedError as error:
+            raise PhiError(f"{error.message}{self._on_unknown}") from None
+        except Exception as error:  # an expression is the user's program: whatever it raises is news about it
+            raise _failed(error) from error
+
+
+def _failed(error: Exception) -> PhiError:
+    return PhiError(f"a {{{{ }}}} of the prompt failed with {type(error).__name__}: {error}")
+
+
+def _to_json(value: Any, indent: int | None = None) -> str:
+    """JSON as a model reads it: jinja2's own filter writes quotes and angle brackets as escapes, for pages."""
     import jinja2
 
-    # What comes out is a prompt, not a page: nothing is to be escaped.
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)  # noqa: S701
-    try:
-        return environment.from_string(body).render(variables)
-    except jinja2.UndefinedError as error:
-        raise PhiError(f"{error.message}: define it first, or use --no-vars to send the braces as they are") from None
-    except jinja2.TemplateSyntaxError as error:
-        raise PhiError(
-            f"line {error.lineno} of the prompt: {error.message}; use --no-vars to send the braces as they are"
-        ) from None
-    except Exception as error:  # an expression is the user's program: whatever it raises is news about it
-        raise PhiError(f"a {{{{ }}}} of the prompt failed with {type(error).__name__}: {error}") from error
+    def plain(item: Any) -> str | None:
+        return None if isinstance(item, jinja2.Undefined) else str(item)
+
+    if isinstance(value, jinja2.Undefined):
+        str(value)  # raises the error that names it
+    return json.dumps(value, ensure_ascii=False, indent=indent, default=plain)

@@ -1,0 +1,1 @@
+"""From a table of rows to columns of answers."""

@@ -1,0 +1,116 @@
+"""A template asked of every row of a table: the answers as they come, and as columns in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..rendering.table import Table
+from ..reply import Reply
+from ..schema.structure import read
+from .columns import Column, answer_columns, with_columns
+from .filling import RowTemplate
+from .progress import Progress
+from .rows import read_rows
+from .view import bundle, preview
+
+if TYPE_CHECKING:
+    from ..phi import Phi
+
+_PREVIEW = 10  # rows
+_CONTEXT = 4  # columns of the table that stand beside the answers in a preview
+
+
+class Labelling:
+    """A map of a template over rows: iterate over it for the numbers of the rows whose answers grew.
+
+    Args:
+        phi: answers the questions.
+        data: a pandas or Polars DataFrame, a pyarrow Table, or an iterable of dicts or texts.
+        template: the prompt of a row: Jinja2 over its columns, ``row``, ``index``, and ``variables``.
+        variables: what other names in the template mean.
+        into: the name of the column of answers.
+        on_error: ``stop`` refuses the whole map where a row cannot be asked, ``keep`` records the error in that row.
+        on_status: told in a few words what is going on until the first row is begun.
+        options: those of :meth:`phi_magic.Phi.stream_all`'s questions.
+
+    Raises:
+        PhiError: the data are no rows; or rows cannot be asked, each of which the line names.
+    """
+
+    def __init__(
+        self,
+        phi: Phi,
+        data: Any,
+        template: str,
+        *,
+        variables: Mapping[str, Any] | None = None,
+        into: str = "answer",
+        on_error: str = "stop",
+        on_status: Callable[[str], None] = lambda _: None,
+        **options: Any,
+    ) -> None:
+        self.rows = read_rows(data)
+        prompts = RowTemplate(template, self.rows, variables or {})
+        structure = options.get("schema")
+        if structure is not None:
+            options["schema"] = structure = read(structure)
+        self._schema = structure.text if structure else None
+        self._choices = options.get("choices") or ()
+        self._into = into
+        self._keeps_errors = on_error == "keep"
+        self._shown = prompts.columns[:_CONTEXT] or self.rows.columns[:_CONTEXT]
+        self._first: dict[int, list[Any]] = {}  # the first finished rows, as the preview shows them
+        self.stream = phi.stream_all([(prompt, options) for prompt in prompts], on_error=on_error, on_status=on_status)
+        self.progress = Progress(len(self.rows), max((r.params.get("max_tokens", 0) for r in self.replies), default=0))
+
+    @property
+    def replies(self) -> list[Reply]:
+        """One for each row, in the rows' order."""
+        return self.stream.replies
+
+    def __iter__(self) -> Iterator[int]:
+        for index in self.stream:
+            done = self.progress.done
+            self.progress.update(index, self.replies[index])
+            if self.progress.done > done and len(self._first) < _PREVIEW:
+                self._first[index] = self._preview_of(index)
+            yield index
+
+    def columns(self) -> list[Column]:
+        """The answers that are there, as columns; a row without one has nulls."""
+        return self._columns(self.replies)
+
+    def result(self) -> Any:
+        """The table with the columns of answers; of rows that came from another iterable, the replies."""
+        return self.replies if self.rows.frame is None else with_columns(self.rows.frame, self.columns())
+
+    def bundle(self, status: str = "") -> dict[str, str]:
+        """Display data of a map that runs: a bar, the figures or a status, the first finished rows."""
+        return bundle(status or self.progress.line(), self._preview(), fraction=self.progress.fraction)
+
+    def final_bundle(self, *, interrupted: bool = False, note: str = "") -> dict[str, str]:
+        """Display data of a map that has ended: what came of it, and the first finished rows."""
+        line = self.progress.summary(interrupted=interrupted)
+        return bundle(f"{line} · {note}" if note else line, self._preview())
+
+    def record(self) -> dict[str, Any]:
+        """What a notebook's output carries under the metadata key ``phi_magic``: the answers that it shows."""
+        shown = [self.replies[index] for index in self._first]
+        return {"replies": [reply.to_dict() for reply in shown if reply.finish_reason != "error"]}
+
+    def _preview(self) -> Table | None:
+        if not self._first:
+            return None
+        headers = ["index", *self._shown, *(column.name for column in self._columns([]))]
+        return preview(headers, [self._first[index] for index in sorted(self._first)])
+
+    def _columns(self, replies: Sequence[Reply]) -> list[Column]:
+        return answer_columns(
+            replies, self._into, schema=self._schema, choices=self._choices, errors=self._keeps_errors
+        )
+
+    def _preview_of(self, index: int) -> list[Any]:
+        row = self.rows[index]
+        answers = [column.values[0] for column in self._columns([self.replies[index]])]
+        return [self.rows.labels[index], *(row.get(name) for name in self._shown), *answers]

@@ -1,0 +1,111 @@
+"""How far a map is: rows, tokens, speed and the time left, from the replies as they grow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from ..reply import Reply
+
+Clock = Callable[[], float]
+
+_SETTLED = 1.0  # seconds until rates are told; those of the first moments say nothing
+
+
+class Progress:
+    """What is done of a number of rows. An update takes the same time however many rows there are.
+
+    The fraction that is done counts tokens, those of prompts too, so that it grows before the first row is finished.
+    A row that waits is expected to take the tokens of an average row.
+
+    Args:
+        count: how many rows there are.
+        most: the most tokens of an answer, which is what a row is expected to take until one is finished.
+        clock: seconds.
+    """
+
+    def __init__(self, count: int, most: int, clock: Clock = time.perf_counter) -> None:
+        self.count = count
+        self.done = 0  #: rows that are finished, the failed ones included
+        self.failed = 0  #: rows with an error in the place of an answer
+        self.tokens = 0  #: of answers
+        self._most = most
+        self._clock = clock
+        self._ended = bytearray(count)  # 1 for each row that is finished
+        self._begun: dict[int, int] = {}  # the answer's tokens of each row that is being answered
+        self._prompts = 0  # rows of which the prompt is evaluated
+        self._prompt_tokens = 0  # evaluated for them
+        self._finished_tokens = 0
+        self._fraction = 0.0
+        self._started: float | None = None
+
+    def update(self, index: int, reply: Reply) -> None:
+        """Take in a reply that has grown or is finished."""
+        if self._started is None:
+            self._started = self._clock()
+        if self._ended[index]:
+            return
+        if reply.finish_reason != "interrupted":
+            self._ended[index] = 1
+            self.done += 1
+        if reply.finish_reason == "error":
+            self.failed += 1
+            return
+        if index not in self._begun:
+            self._prompts += 1
+            self._prompt_tokens += reply.usage.prompt_tokens - reply.usage.cached_tokens
+        self.tokens += reply.usage.completion_tokens - self._begun.get(index, 0)
+        self._begun[index] = reply.usage.completion_tokens
+        if self._ended[index]:
+            del self._begun[index]
+            self._finished_tokens += reply.usage.completion_tokens
+
+    @property
+    def fraction(self) -> float:
+        """How much is done, from 0 to 1; never less than it was."""
+        if self.done == self.count:
+            self._fraction = 1.0
+        elif self._prompts:
+            answered = self.done - self.failed
+            expected = self._finished_tokens / answered if answered else self._most
+            one = self._prompt_tokens / self._prompts + expected
+            begun = sum(min(tokens, expected) for tokens in self._begun.values())
+            there = self._prompt_tokens + self._finished_tokens + begun
+            rows = self.count - self.failed
+            self._fraction = max(self._fraction, min(there / (one * rows), 0.99) if one else 0.0)
+        return self._fraction
+
+    @property
+    def seconds(self) -> float:
+        """Since the first row was begun."""
+        return 0.0 if self._started is None else self._clock() - self._started
+
+    def line(self) -> str:
+        """What is done, how fast it goes, and the time left."""
+        seconds, fraction = self.seconds, self.fraction
+        parts = [f"{self.done:,} of {self.count:,} rows"]
+        if seconds >= _SETTLED and fraction:
+            parts += [f"{_digits(self.done / seconds)} rows/s", f"{_digits(self.tokens / seconds)} tokens/s"]
+            parts.append(f"{duration(seconds * (1 - fraction) / fraction)} left")
+        return " · ".join(parts)
+
+    def summary(self, *, interrupted: bool = False) -> str:
+        """What came of it, in one line."""
+        rows = f"{self.count:,} row{'s' * (self.count != 1)}"
+        if interrupted:
+            rows = f"interrupted after {self.done:,} of {rows}"
+        parts = [rows, f"{self.tokens:,} tokens", f"{self.failed:,} failed", duration(self.seconds)]
+        return " · ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words, to two units: ``1 h 5 min``."""
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    minutes = round(whole / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _digits(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"

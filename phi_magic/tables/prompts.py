@@ -1,0 +1,42 @@
+"""The question of each row: a template over the row's columns, or a prompt that is there already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from ..errors import PhiError
+from ..reply import Message
+
+#: A prompt with its options; an error stands in the place of a prompt that cannot be made.
+Question: TypeAlias = "tuple[str | Sequence[Message] | PhiError, Mapping[str, Any]]"
+
+
+def questions(prompts: Iterable[Any], options: Mapping[str, Any]) -> list[Question]:
+    """Questions from prompts, each with the options; a list of seeds has one for each prompt.
+
+    Raises:
+        PhiError: the prompts are one text or a table, or the seeds are not as many as the prompts.
+    """
+    if isinstance(prompts, str | bytes | Mapping):
+        raise PhiError(f"a map takes a list of prompts, and got one {type(prompts).__name__}: put it in a list")
+    if hasattr(prompts, "columns"):
+        raise PhiError("a map takes a list of prompts, and got a table: give one of its columns, or use %%phi_map")
+    if not isinstance(prompts, Iterable):
+        raise PhiError(f"a map takes a list of prompts, not {prompts!r:.40}")
+    listed = [_prompt(prompt) for prompt in prompts]
+    seeds = options.get("seed")
+    if not isinstance(seeds, Iterable) or isinstance(seeds, str):
+        return [(prompt, options) for prompt in listed]
+    seeds = list(seeds)
+    if len(seeds) != len(listed):
+        raise PhiError(f"there are {len(seeds):,} seeds for {len(listed):,} prompts: give one for each")
+    return [(prompt, {**options, "seed": seed}) for prompt, seed in zip(listed, seeds, strict=True)]
+
+
+def _prompt(prompt: Any) -> str | Sequence[Message] | PhiError:
+    if isinstance(prompt, str):
+        return prompt
+    if isinstance(prompt, list | tuple) and all(isinstance(message, Mapping) for message in prompt):
+        return prompt
+    return PhiError(f"the prompt is {prompt!r:.40}, neither a text nor a list of messages")

@@ -15,6 +15,7 @@ from typing import Any
 from traitlets import Int, List
 
 from .errors import PhiError
+from .models.known import DEFAULT
 from .phi import Phi
 from .settings import checked, takes
 from .suggestions import did_you_mean
@@ -43,7 +44,7 @@ class Option:
 
 def _from_trait(name: str, *flags: str, metavar: str, **keywords: Any) -> Option:
     trait = _TRAITS[name]
-    default = trait.default() if name != "model" else "phi-3-mini-4k"
+    default = trait.default() if name != "model" else DEFAULT
     shown = f" Default: {default}." if default not in ("", None, []) else ""
     bounds = "" if isinstance(trait, List) or takes(trait) == "text" else f" Takes {takes(trait)}."
     text = f"{trait.help}{bounds}{shown}".replace("%", "%%")  # argparse formats it

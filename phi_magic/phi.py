@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from traitlets.config import Configurable
 
@@ -15,6 +15,8 @@ from .sampling import Sampling
 from .settings import ANSWER_TRAITS, SEED_MAX, Settings
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from .conversation import Conversation
     from .generation.backend import Backend, ModelInfo, TokenText
     from .generation.plan import Plan
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from .generation.request import ModelReference
     from .generation.stream import Question, Stream, StreamAll
     from .interrupt import Stop
+    from .keywords import Options
+    from .sweep import Sweep
 
 _LONGEST_PROMPT = 20_000_000  # characters; a context of a million tokens takes about a fifth of it
 
@@ -42,18 +46,36 @@ class Phi(Configurable, Settings):
     #: What answers; the worker process that all share where it is None.
     backend: Backend | None = None
 
-    def __call__(self, prompt: str | Sequence[Message], **options: Any) -> Reply:
+    @overload
+    def __call__(self, prompt: str | Sequence[Message], *, n: None = None, **options: Unpack[Options]) -> Reply: ...
+
+    @overload
+    def __call__(self, prompt: str | Sequence[Message], *, n: int, **options: Unpack[Options]) -> list[Reply]: ...
+
+    def __call__(
+        self, prompt: str | Sequence[Message], *, n: int | None = None, **options: Unpack[Options]
+    ) -> Reply | list[Reply]:
         """Answer a prompt, and return when the answer is whole.
 
         Args:
             prompt: a question, or a conversation as a list of messages ending with the user's.
+            n: how many answers, written together as :meth:`map` does. With a seed, the seeds are ``seed``,
+                ``seed + 1`` and so on; without one each answer draws its own.
             options: any trait by its name, for this call; ``raw=True`` sends the prompt without the chat template and
-                honours special tokens in it.
+                honours special tokens in it. The others are those of :meth:`stream`.
+
+        Returns:
+            the answer, or a list of ``n`` answers where ``n`` is given.
 
         Raises:
             PhiError: a wrong option, a model that cannot be had, a prompt longer than the context.
-            KeyboardInterrupt: Ctrl-C; the answer so far is :attr:`last`.
+            KeyboardInterrupt: Ctrl-C; the answer so far is :attr:`last`, or the answers :attr:`mapped`.
         """
+        if n is not None:
+            from .tables.prompts import repeated
+
+            seeded = repeated(n, options, self.seed)
+            return self.map([prompt] * n, progress=False, **seeded)
         stream = self.stream(prompt, **options)
         stream.run()
         return stream.reply
@@ -63,7 +85,7 @@ class Phi(Configurable, Settings):
         prompt: str | Sequence[Message],
         *,
         on_status: Callable[[str], None] = lambda _: None,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> Stream:
         """Answer a prompt piece by piece: iterate over what this returns; its ``reply`` grows as it goes.
 
@@ -97,7 +119,7 @@ class Phi(Configurable, Settings):
         *,
         progress: bool = True,
         on_error: str = "stop",
-        **options: Any,
+        **options: Unpack[Options],
     ) -> list[Reply]:
         """Answer every prompt; the replies are in the prompts' order.
 
@@ -122,6 +144,29 @@ class Phi(Configurable, Settings):
         if stream.replies:
             run(stream, shown=progress)
         return stream.replies
+
+    def sweep(self, prompt: str | Sequence[Message], *, progress: bool = True, **options: Any) -> Sweep:
+        """Answer a prompt with every combination of some settings: ``phi.sweep("…", temperature=[0.2, 1.5])``.
+
+        Args:
+            progress: show a bar.
+            options: as in :meth:`stream`; a setting that is a number, and the model, may have several values. A seed
+                that is neither swept nor set is drawn once for all answers.
+
+        Returns:
+            the answers, which a notebook shows as a table; ``frame()`` makes a DataFrame of them.
+
+        Raises:
+            PhiError: as in :meth:`map`; or nothing is swept.
+            KeyboardInterrupt: Ctrl-C; what there is by then is :attr:`mapped`.
+        """
+        from .sweep import Sweep, questions, split
+        from .tables.bar import run
+
+        grid, others = split(options)
+        stream = self.stream_all(questions(prompt, grid, others, self.seed))
+        run(stream, shown=progress)
+        return Sweep(grid, stream.replies)
 
     def stream_all(
         self,
@@ -269,7 +314,7 @@ class Phi(Configurable, Settings):
     def score(self, prompt: str | Sequence[Message], answer: str, **options: Any) -> Reply:
         """Evaluate an answer that somebody else wrote, as if the model had written it after the prompt.
 
-        Its tokens are evaluated together, as a prompt's are (:mod:`phi_magic.engine.given`).
+        Its tokens are evaluated together, as those of a prompt are (``phi_magic/engine/given.py``).
 
         Args:
             prompt: as in :meth:`__call__`.

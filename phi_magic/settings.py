@@ -9,32 +9,19 @@ from typing import Any
 from traitlets import Bool, Enum, HasTraits, Int, List, TraitError, TraitType, Unicode, default
 
 from .errors import PhiError
-from .models.known import DEFAULT
+from .models.known import DEFAULT, KNOWN
 from .rendering.formats import FORMS
 from .sampling import Number, Sampling
 
 #: Seeds are 32 bits wide; llama.cpp takes the greatest of them for "draw one".
 SEED_MAX = 2**32 - 2
 
-#: The settings that shape an answer's text, in the order of the contract's table: what ``Reply.params`` records.
-ANSWER_TRAITS = (
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "repeat_penalty",
-    "repeat_last_n",
-    "max_tokens",
-    "stop",
-    "system",
-)
-
 
 class Settings(Sampling):
     """What an answer is made with; ``Phi`` makes it configurable."""
 
     model = Unicode(
-        help="The model: a known name (phi-3-mini-4k, phi-2, phi-4, demo), owner/repo/file.gguf on the hub, or the path "
+        help=f"The model: a known name ({', '.join(KNOWN)}), owner/repo/file.gguf on the hub, or the path "
         "of a GGUF file. The environment's PHI_MAGIC_MODEL is the default where it is set."
     ).tag(config=True)
     seed = Int(
@@ -45,11 +32,13 @@ class Settings(Sampling):
         help="Where the draws begin: the same seed gives the same answer. Unset, a fresh one is drawn and reported.",
     ).tag(config=True)
     max_tokens = Int(512, min=1, max=1_000_000, help="The longest answer, in tokens.").tag(
-        config=True, step=1, shown_max=2048
+        config=True, shapes_text=True, step=1, shown_max=2048
     )
-    stop = List(Unicode(), help="Texts that end the answer; it ends before the first of them.").tag(config=True)
+    stop = List(Unicode(), help="Texts that end the answer; it ends before the first of them.").tag(
+        config=True, shapes_text=True
+    )
     system = Unicode("", help="The system message: how the model shall answer, said before the conversation.").tag(
-        config=True
+        config=True, shapes_text=True
     )
     format = Enum(
         [*FORMS, "tokens"],
@@ -114,6 +103,15 @@ class Settings(Sampling):
             if value is not None:
                 values[name] = checked(traits[name], value, self)
         return values
+
+
+#: The settings that shape an answer's text, in the order in which they are defined: what ``Reply.params`` records.
+ANSWER_TRAITS = tuple(
+    name
+    for cls in reversed(Settings.__mro__)
+    for name, trait in vars(cls).items()
+    if isinstance(trait, TraitType) and trait.metadata.get("shapes_text")
+)
 
 
 def checked(trait: Any, value: Any, owner: HasTraits | None = None) -> Any:

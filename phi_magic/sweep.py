@@ -6,33 +6,29 @@ import itertools
 import math
 import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from traitlets import Float, Int
 
 from .errors import PhiError
-from .phi import Phi
 from .rendering.table import Table
-from .reply import Reply
-from .settings import ANSWER_TRAITS, SEED_MAX, checked, takes
+from .reply import Message, Reply
+from .settings import ANSWER_TRAITS, SEED_MAX, Settings, checked, takes
 from .suggestions import did_you_mean
-
-if TYPE_CHECKING:
-    from .generation.stream import StreamAll
 
 #: The most answers of a grid, unless told.
 MOST = 256
 
 _TRAITS = {
     name: trait
-    for name, trait in Phi.class_traits(config=True).items()
-    if name in (*ANSWER_TRAITS, "seed") and isinstance(trait, Int | Float)
+    for name, trait in Settings.class_traits(config=True).items()
+    if name == "model" or (name in (*ANSWER_TRAITS, "seed") and isinstance(trait, Int | Float))
 }
-#: What can be swept: the settings that are numbers and shape an answer's text.
+#: What can be swept: the settings that are numbers and shape an answer's text, and the model.
 SWEPT = tuple(_TRAITS)
 
 _NUMBER = re.compile(r"[+-]?(\d{1,12}(\.\d{0,12})?|\.\d{1,12})(e[+-]?\d{1,2})?", re.IGNORECASE)
@@ -76,8 +72,10 @@ def parse(words: Sequence[str], *, most: int = MOST) -> Grid:
             raise PhiError(f"{name} needs values: {name}=A,B or {name}=FROM:TO or {name}=FROM:TO:STEP")
         if name in axes:
             raise PhiError(f"{name} is there twice; write all its values after one {name}=")
-        values = [value for part in text.split(",") for value in _range(name, part, most)]
-        axes[name] = tuple(dict.fromkeys(checked(_TRAITS[name], value) for value in values))
+        parts = text.split(",")
+        axes[name] = _values(
+            name, parts if name == "model" else [n for part in parts for n in _range(name, part, most)]
+        )
     if not axes:
         raise PhiError("nothing is swept; write, for example, temperature=0.2,0.8 seed=1:5")
     grid = Grid(axes)
@@ -86,21 +84,39 @@ def parse(words: Sequence[str], *, most: int = MOST) -> Grid:
     return grid
 
 
-def sweep(
-    phi: Phi,
-    prompt: str,
-    grid: Grid,
-    *,
-    on_status: Callable[[str], None] = lambda _: None,
-    **options: Any,
-) -> StreamAll:
-    """Answer a prompt with every combination of a grid, together: iterate for the numbers of the replies that grew.
+def split(options: Mapping[str, Any]) -> tuple[Grid, dict[str, Any]]:
+    """Part keyword options into a grid, of those that have several values, and the others.
+
+    Raises:
+        PhiError: nothing is swept, or a value is out of its bounds.
+    """
+    several = {
+        name: list(values)
+        for name, values in options.items()
+        if name in SWEPT and isinstance(values, Iterable) and not isinstance(values, str)
+    }
+    if not several or not all(several.values()):
+        raise PhiError("nothing is swept; give a setting several values, such as temperature=[0.2, 1.5]")
+    others = {name: value for name, value in options.items() if name not in several}
+    return Grid({name: _values(name, values) for name, values in several.items()}), others
+
+
+def _values(name: str, values: Iterable[Any]) -> tuple[Any, ...]:
+    """The different ones of a setting's values, each as its trait takes it."""
+    return tuple(dict.fromkeys(checked(_TRAITS[name], value) for value in values))
+
+
+def questions(
+    prompt: str | Sequence[Message], grid: Grid, options: Mapping[str, Any], seed: int | None
+) -> list[tuple[str | Sequence[Message], dict[str, Any]]]:
+    """The questions of a grid, for :meth:`phi_magic.Phi.stream_all`: one for each combination.
 
     The prompt is read once. An answer depends on its own settings alone, whatever else is in the grid. A seed that is
     neither swept nor set is drawn once for all, so that what differs is what is swept.
 
     Args:
         options: as for :meth:`phi_magic.Phi.stream`.
+        seed: what holds where the options have none.
 
     Raises:
         PhiError: a setting that is swept is among the options.
@@ -108,9 +124,32 @@ def sweep(
     for name in grid.axes:
         if name in options:
             raise PhiError(f"{name} is swept, and set by an option too; leave one of them out")
-    seed = {} if "seed" in options or phi.seed is not None else {"seed": secrets.randbelow(SEED_MAX + 1)}
-    questions = [(prompt, {**options, **seed, **combination}) for combination in grid.combinations]
-    return phi.stream_all(questions, on_status=on_status)
+    drawn = {} if "seed" in options or seed is not None else {"seed": secrets.randbelow(SEED_MAX + 1)}
+    return [(prompt, {**options, **drawn, **combination}) for combination in grid.combinations]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The answers to one prompt with every combination of some settings; a notebook shows them as a table."""
+
+    grid: Grid
+    replies: Sequence[Reply]
+
+    def frame(self) -> Any:
+        """A pandas DataFrame with a row for each answer, or a list of Replies where pandas is not installed."""
+        return frame(self.grid, self.replies)
+
+    def __len__(self) -> int:
+        return len(self.replies)
+
+    def __iter__(self) -> Iterator[Reply]:
+        return iter(self.replies)
+
+    def __getitem__(self, number: int) -> Reply:
+        return self.replies[number]
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, str], dict[str, Any]]:
+        return table(self.grid, self.replies).bundle(), {"phi_magic": record(self.replies)}
 
 
 def table(grid: Grid, replies: Sequence[Reply], status: str = "") -> Table:
@@ -201,5 +240,5 @@ def _constants(grid: Grid, replies: Sequence[Reply]) -> str:
     return ", ".join(f"{name} {_number(value)}" for name, value in shared.items())
 
 
-def _number(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:g}"
+def _number(value: float | str) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

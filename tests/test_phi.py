@@ -1,5 +1,7 @@
 """Asking from Python."""
 
+import asyncio
+import inspect
 import threading
 import time
 
@@ -7,6 +9,7 @@ import pytest
 
 from phi_magic import Phi, PhiError, Reply
 from phi_magic.generation.worker import shared
+from phi_magic.keywords import Options
 
 HAIKU = "Write a haiku about ice hockey"
 
@@ -199,3 +202,86 @@ def test_without_exactness_an_answers_own_tokens_are_taken_for_history(phi):
     exactly = phi(question)
     phi.unload()
     assert phi(question).text == exactly.text
+
+
+class TestSeveralAnswers:
+    def test_n_answers_are_a_list(self, phi):
+        replies = phi(HAIKU, n=3, seed=7, max_tokens=8)
+        assert [reply.seed for reply in replies] == [7, 8, 9]
+        assert [reply.text for reply in replies] == [
+            phi(HAIKU, n=1, seed=seed, max_tokens=8)[0].text for seed in (7, 8, 9)
+        ]
+
+    def test_without_a_seed_each_draws_its_own(self, phi):
+        phi.seed = None
+        assert len({reply.seed for reply in phi(HAIKU, n=4, max_tokens=2)}) == 4
+
+    @pytest.mark.parametrize("n", [0, -1, True, 1.5, "3"])
+    def test_what_is_no_count_is_refused(self, phi, n):
+        with pytest.raises(PhiError, match="n is how many answers"):
+            phi(HAIKU, n=n)
+
+
+def test_the_keyword_options_are_those_that_a_question_takes():
+    named = {
+        name
+        for name, parameter in inspect.signature(Phi._ask).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    assert set(Options.__annotations__) == set(Phi.class_trait_names(config=True)) | named
+
+
+class TestInAnEventLoop:
+    def test_an_awaited_stream_gives_the_whole_reply(self, phi):
+        async def ask():
+            return await phi.stream(HAIKU, seed=3, max_tokens=8)
+
+        assert asyncio.run(ask()).text == phi(HAIKU, seed=3, max_tokens=8).text
+
+    def test_pieces_come_while_the_loop_is_free(self, phi):
+        async def ask():
+            ticks, pieces = [], []
+
+            async def tick():
+                while True:
+                    ticks.append(len(pieces))
+                    await asyncio.sleep(0)
+
+            ticking = asyncio.create_task(tick())
+            async for piece in phi.stream(HAIKU, seed=3, max_tokens=8):
+                pieces.append(piece)  # noqa: PERF401 (the other task looks at it meanwhile)
+            ticking.cancel()
+            return ticks, pieces
+
+        ticks, pieces = asyncio.run(ask())
+        assert "".join(pieces) == phi(HAIKU, seed=3, max_tokens=8).text
+        assert len(set(ticks)) > 2
+
+    def test_several_are_awaited_together(self, phi):
+        async def ask():
+            return await asyncio.gather(*(phi.stream(HAIKU, seed=seed, max_tokens=8) for seed in range(8)))
+
+        assert [reply.text for reply in asyncio.run(ask())] == [
+            phi(HAIKU, seed=seed, max_tokens=8).text for seed in range(8)
+        ]
+
+    def test_a_cancelled_task_keeps_what_there_is(self, phi):
+        stream = phi.stream(HAIKU, max_tokens=100, repeat_penalty=1, stop=[])
+
+        async def cancelled():
+            task = asyncio.ensure_future(stream)
+            while not stream.reply.tokens:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+            task.cancel()
+            await asyncio.wait([task])
+            return task.cancelled()
+
+        assert asyncio.run(cancelled())
+        assert phi(HAIKU, seed=1, max_tokens=4).text
+        assert stream.reply.finish_reason == "interrupted"
+
+    def test_a_table_is_awaited_too(self, phi):
+        async def ask():
+            return await phi.stream_all([(HAIKU, {"seed": seed, "max_tokens": 4}) for seed in (1, 2)])
+
+        assert [reply.seed for reply in asyncio.run(ask())] == [1, 2]

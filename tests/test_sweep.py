@@ -10,8 +10,9 @@ from IPython.core.completer import provisionalcompleter
 from IPython.core.error import UsageError
 
 from phi_magic import Phi, PhiError
+from phi_magic.models.files import resolve
 from phi_magic.replay import Recorded, replay
-from phi_magic.sweep import parse, sweep, table
+from phi_magic.sweep import parse, questions, table
 
 HAIKU = "Write a haiku about the sea"
 
@@ -22,7 +23,7 @@ def phi():
 
 
 def answered(phi, line, **options):
-    stream = sweep(phi, HAIKU, parse(line.split()), **options)
+    stream = phi.stream_all(questions(HAIKU, parse(line.split()), options, phi.seed))
     for _ in stream:
         pass
     return stream.replies
@@ -53,7 +54,7 @@ class TestGrid:
         [
             ("", "nothing is swept"),
             ("temprature=1,2", "did you mean temperature?"),
-            ("model=a,b", "'model' cannot be swept"),
+            ("format=a,b", "'format' cannot be swept"),
             ("seed", "seed needs values"),
             ("seed=", "seed needs values"),
             ("seed=1 seed=2", "seed is there twice"),
@@ -111,7 +112,7 @@ class TestAnswers:
 
     def test_what_is_swept_cannot_be_an_option_too(self, phi):
         with pytest.raises(PhiError, match="seed is swept, and set by an option too"):
-            sweep(phi, HAIKU, parse(["seed=1,2"]), seed=3)
+            questions(HAIKU, parse(["seed=1,2"]), {"seed": 3}, phi.seed)
 
 
 class TestTable:
@@ -203,3 +204,36 @@ class TestMagic:
 
         assert "temperature=" in offered("%%phi_sweep te")
         assert "--max" in offered("%%phi_sweep --ma")
+
+
+class TestFromPython:
+    def test_a_setting_with_several_values_is_swept(self, phi):
+        found = phi.sweep(HAIKU, temperature=[0, 1.5], seed=range(3), progress=False)
+        assert found.grid.axes == {"temperature": (0.0, 1.5), "seed": (0, 1, 2)}
+        assert [(reply.params["temperature"], reply.seed) for reply in found] == [
+            (temperature, seed) for temperature in (0.0, 1.5) for seed in range(3)
+        ]
+        assert [found[0].text] * 3 == [reply.text for reply in found][:3]
+        assert list(found.frame()["text"]) == [reply.text for reply in found]
+        assert "temperature" in found._repr_mimebundle_()[0]["text/html"]
+
+    def test_the_answers_are_those_of_the_cell(self, phi):
+        from_cell = answered(phi, "temperature=0.5,1.5 seed=1,2")
+        from_python = phi.sweep(HAIKU, temperature=[0.5, 1.5], seed=[1, 2], progress=False)
+        assert [reply.text for reply in from_python] == [reply.text for reply in from_cell]
+
+    def test_models_are_swept(self, phi, tmp_path):
+        copy = tmp_path / "copy.gguf"
+        copy.symlink_to(resolve("demo").path)
+        found = phi.sweep(HAIKU, model=["demo", str(copy)], seed=1, progress=False)
+        assert [reply.model for reply in found] == ["demo", str(copy)]
+        assert found[0].text == found[1].text != ""
+
+    @pytest.mark.parametrize("options", [{}, {"temperature": 1}, {"seed": []}, {"stop": ["a", "b"]}])
+    def test_nothing_swept_is_an_error(self, phi, options):
+        with pytest.raises(PhiError, match="nothing is swept"):
+            phi.sweep(HAIKU, **options)
+
+    def test_values_are_checked(self, phi):
+        with pytest.raises(PhiError, match="temperature must be"):
+            phi.sweep(HAIKU, temperature=[1, 99])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from ..errors import PhiError
 from ..interrupt import Interrupted, Stop
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from .request import GenerationRequest
 
 Item = TypeVar("Item")
+Made = TypeVar("Made")
+_END: Any = object()
 
 
 @dataclass(frozen=True)
@@ -41,17 +45,22 @@ class Question:
                 self.reply.data = self.structure.parse(text) if self.structure else data(text)
 
 
-class Running(Iterator[Item]):
+class Running(Iterator[Item], AsyncIterator[Item], Generic[Item, Made]):
     """Something that a backend is doing, step by step, that Ctrl-C and other threads can end in good order.
 
     A generator that does one step at a time stands behind it. An interrupt sets a flag that the backend looks at; when
     the generator has put things in order and ended, ``KeyboardInterrupt`` is raised.
+
+    ``async for`` waits for each step in a thread of its own, and ``await`` for all of them, so that the event loop stays
+    free. A task that is cancelled stops the backend.
     """
 
-    def __init__(self, steps: Generator[Item, None, None], stop: Stop) -> None:
+    def __init__(self, steps: Generator[Item, None, None], stop: Stop, result: Made) -> None:
         self.stopping = stop
         self._steps = steps
         self._owner = os.getpid()
+        self._result = result
+        self._thread: ThreadPoolExecutor | None = None
 
     def __next__(self) -> Item:
         if os.getpid() != self._owner:
@@ -64,6 +73,29 @@ class Running(Iterator[Item]):
                 self.stopping.by_signal = False
                 raise KeyboardInterrupt from None
             raise
+
+    async def __anext__(self) -> Item:
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "phi_magic answer")
+        loop = asyncio.get_running_loop()
+        try:
+            item = await loop.run_in_executor(self._thread, next, self, _END)
+        except asyncio.CancelledError:
+            self.stop()
+            self._thread.shutdown(wait=False)
+            raise
+        if item is _END:
+            self._thread.shutdown(wait=False)
+            raise StopAsyncIteration
+        return cast("Item", item)
+
+    def __await__(self) -> Generator[Any, None, Made]:
+        return self._whole().__await__()
+
+    async def _whole(self) -> Made:
+        async for _ in self:
+            pass
+        return self._result
 
     @contextmanager
     def in_order(self) -> Iterator[None]:
@@ -86,7 +118,7 @@ class Running(Iterator[Item]):
         self._steps.close()
 
 
-class Stream(Running[str]):
+class Stream(Running[str, Reply]):
     """An answer while it is written: iterate over it for the pieces of its text.
 
     ``reply`` grows as it goes, and is whole when the iteration ends. Nothing is done before the first piece is asked
@@ -95,19 +127,19 @@ class Stream(Running[str]):
 
     def __init__(self, question: Question, backend: Backend, *, on_status: OnStatus) -> None:
         stop = Stop()
-        super().__init__(_pieces(question, backend, stop, on_status), stop)
+        super().__init__(_pieces(question, backend, stop, on_status), stop, question.reply)
         self.reply = question.reply
 
 
-class StreamAll(Running[int]):
+class StreamAll(Running[int, "list[Reply]"]):
     """Answers while they are written: iterate over it for the numbers of those that grew or ended."""
 
     def __init__(
         self, questions: Sequence[Question], backend: Backend, *, keep_errors: bool = False, on_status: OnStatus
     ) -> None:
         stop = Stop()
-        super().__init__(_numbers(questions, backend, stop, on_status, keep_errors=keep_errors), stop)
         self.replies = [question.reply for question in questions]
+        super().__init__(_numbers(questions, backend, stop, on_status, keep_errors=keep_errors), stop, self.replies)
 
 
 def _pieces(question: Question, backend: Backend, stop: Stop, on_status: OnStatus) -> Generator[str, None, None]:

@@ -55,7 +55,7 @@ class SweepMagics(PhiMagics):
             self._show(prompt, grid, options, name, quiet=arguments.quiet)
 
     def _show(self, prompt: str, grid: Any, options: dict[str, Any], name: str | None, *, quiet: bool) -> None:
-        from ..sweep import frame, record, sweep, table
+        from ..sweep import frame, questions, record, table
 
         output = Output(interval=self.phi.refresh_interval, live=hasattr(self.shell, "kernel"))
 
@@ -63,7 +63,7 @@ class SweepMagics(PhiMagics):
             if not quiet:
                 output.draw(lambda: table(grid, stream.replies, status).bundle())
 
-        stream = sweep(self.phi, prompt, grid, on_status=draw, **options)
+        stream = self.phi.stream_all(questions(prompt, grid, options, self.phi.seed), on_status=draw)
         with stream.in_order():  # what there is gets shown and bound, whenever Ctrl-C comes
             interrupted = False
             try:

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from ..errors import PhiError
 from ..reply import Message
+from ..settings import SEED_MAX
 
 #: A prompt with its options; an error stands in the place of a prompt that cannot be made.
 Question: TypeAlias = "tuple[str | Sequence[Message] | PhiError, Mapping[str, Any]]"
@@ -40,3 +41,19 @@ def _prompt(prompt: Any) -> str | Sequence[Message] | PhiError:
     if isinstance(prompt, list | tuple) and all(isinstance(message, Mapping) for message in prompt):
         return prompt
     return PhiError(f"the prompt is {prompt!r:.40}, neither a text nor a list of messages")
+
+
+def repeated(count: int, options: Mapping[str, Any], seed: int | None) -> dict[str, Any]:
+    """The options of ``count`` answers to one prompt: a seed for each, counted from the one that is set.
+
+    Args:
+        seed: what holds where the options have none.
+
+    Raises:
+        PhiError: ``count`` is no number of answers.
+    """
+    if isinstance(count, bool) or not hasattr(count, "__index__") or count < 1:
+        raise PhiError(f"n is how many answers to give, 1 or more, not {count!r}")
+    first = options.get("seed", seed)
+    seeds = {} if first is None else {"seed": [(first + number) % (SEED_MAX + 1) for number in range(count)]}
+    return {**options, **seeds}

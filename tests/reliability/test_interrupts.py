@@ -57,7 +57,6 @@ WORK = """
 from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 from phi_magic import Phi
-from phi_magic.sweep import parse, sweep
 [model] = rest
 ICE = "Write a haiku about ice hockey"
 TURNS, HAIKU = [ICE, "And snow"], [f"Write a haiku about {n}" for n in range(12)]
@@ -89,7 +88,7 @@ WORKS = {
     "redraw": cell,
     "conversation": lambda: [phi.chat("c").reset(), *(phi.chat("c")(said, temperature=0) for said in TURNS)],
     "map": lambda: phi.map(HAIKU, progress=False, max_tokens=60, temperature=0),
-    "sweep": lambda: sweep(phi, ICE, parse(["temperature=0.5,1,2", "seed=1:4"]), max_tokens=60).run(),
+    "sweep": lambda: phi.sweep(ICE, temperature=[0.5, 1, 2], seed=range(1, 5), max_tokens=60, progress=False),
     "grammar": lambda: phi(ICE, schema=ENTRY, max_tokens=60),
     "looking": lambda: [phi.look(ICE, tuple(range(300, 300 + n))) for n in range(4)],
 }

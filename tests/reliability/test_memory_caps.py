@@ -21,7 +21,6 @@ else:  # `ulimit -v`, which any process may set for itself: it counts address sp
     resource.setrlimit(resource.RLIMIT_AS, (int(float(cap) * 1e9),) * 2)
 warnings.simplefilter("ignore")  # tqdm tells that it has no thread to spare
 from phi_magic import Phi, PhiError
-from phi_magic.sweep import parse, sweep
 seen = []
 def attempt(what, act):
     try:
@@ -36,7 +35,7 @@ for model in models:
     for length in (10, 600, 3000):
         attempt(f"a prompt of {length}", lambda: phi("ice " * length))
     attempt("map", lambda: phi.map(["ice " * 40] * 12, progress=False))
-    attempt("sweep", sweep(phi, "ice", parse(["seed=1:9"]), temperature=1).run)
+    attempt("sweep", lambda: phi.sweep("ice", seed=range(1, 10), temperature=1, progress=False))
     phi.unload()
 Path(outcome).write_text(json.dumps(seen))
 """

@@ -51,10 +51,7 @@ def _answer(prompt: str, given: argparse.Namespace) -> int:
         view.finish(stream.reply)
         raise
     view.finish(stream.reply)
-    if given.schema:
-        from .schema.structure import read
-
-        view.note(read(given.schema).remark(stream.reply))
+    view.note(stream.reply.error)
     return 0
 
 

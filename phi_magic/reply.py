@@ -92,7 +92,9 @@ class Reply:
     choices: dict[str, float] = field(default_factory=dict)  #: the probability of each choice, where there were some
     messages: list[Message] = field(default_factory=list, repr=False)  #: the conversation before the prompt
     left_out: int = 0  #: the oldest turns of ``messages`` that the context had no room for
-    error: str = ""  #: why a row of a map has no answer; ``finish_reason`` is ``error`` then
+    error: str = (
+        ""  #: why ``data`` is None; of a row of a map, why it has no answer (``finish_reason`` is ``error`` then)
+    )
     model_sha256: str | None = None
     engine: dict[str, Any] = field(default_factory=dict, repr=False)  #: what the machine's profile chose
 
@@ -156,7 +158,7 @@ class Reply:
             self.timings.speed if self.timings.tokens_per_second else "",
             f"first after {self.timings.first_token:.2g} s" if count else "",
             f"seed {self.seed}",
-            f"error: {self.error}" if self.error else self.finish_reason,
+            f"error: {self.error}" if self.finish_reason == "error" else self.finish_reason,
             f"the {self.left_out} oldest turns left out" if self.left_out > 1 else "",
             "the oldest turn left out" if self.left_out == 1 else "",
         ]

@@ -1,12 +1,13 @@
-"""Which tokens may come next, so that an answer is JSON of one schema: llguidance's automaton on a model's vocabulary.
+"""Compute which tokens may come next, so that an answer is JSON of one schema, with llguidance.
 
-llguidance rather than llama.cpp's own grammar sampler: a mask over Phi-3's vocabulary takes it some ten microseconds
-(llama.cpp's walks all candidates: three orders of magnitude more), it refuses by name what of JSON Schema it cannot
-express where the other leaves it out, and it turns hostile schemas into errors where the other ends the process.
+llguidance rather than llama.cpp's own grammar sampler: a mask over the vocabulary of Phi-3 takes it some ten
+microseconds (llama.cpp's visits all candidates: a thousand times more), it refuses by name what it cannot express of
+JSON Schema where llama.cpp leaves it out, and it turns hostile schemas into errors where llama.cpp ends the process.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,15 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PhiError
+from ..schema.structure import LONGEST_SCHEMA
 
 if TYPE_CHECKING:
     from .model import Model
 
-#: A larger schema would take seconds to compile, which nothing can interrupt.
-LARGEST_SCHEMA = 200_000  # characters
 #: Between values a space or a line break with its indentation, no more: a model cannot get lost in white space.
 _SPACE = r"\n? {0,16}"
-_SPECIAL = b"\xff"  # by it llguidance knows a token that is no text
+_EXACT = 2**53  # up to here a 64-bit float holds every integer
+_SPECIAL = b"\xff"  # llguidance takes a token that begins with this byte for one that stands for no text
 
 _vocabularies: WeakKeyDictionary[Model, Any] = WeakKeyDictionary()
 
@@ -33,32 +34,36 @@ class Grammar:
     """The state of one answer that follows a schema.
 
     Args:
+        model: The model whose tokens are masked.
         schema: JSON Schema, as text.
 
     Raises:
-        PhiError: the schema is none, or says what cannot be kept while the answer is written.
+        PhiError: The text is no schema, or the schema says what cannot be kept while the answer is written.
     """
 
     def __init__(self, model: Model, schema: str) -> None:
         from llguidance import LLMatcher
 
-        if len(schema) > LARGEST_SCHEMA:
-            raise PhiError(f"the schema has {len(schema):,} characters; at most {LARGEST_SCHEMA:,} can be followed")
+        if len(schema) > LONGEST_SCHEMA:
+            raise PhiError(f"the schema has {len(schema):,} characters; at most {LONGEST_SCHEMA:,} can be followed")
         options: Any = {"whitespace_pattern": _SPACE, "coerce_one_of": False, "lenient": False}
         try:
             source = LLMatcher.grammar_from_json_schema(schema, overrides=options)
         except ValueError as error:
             raise PhiError(f"the schema cannot be followed: {_line(error)}") from None
+        _refuse_rounded(json.loads(schema))
         self._matcher = LLMatcher(_vocabulary(model), source, log_level=0)
         self._mask = np.zeros(-(-model.n_vocab // 32), dtype=np.int32)
         self._check("the schema cannot be followed")
-        self.allowed()  # what no answer can satisfy shows itself here
+        self.allowed()  # refuses here a schema that no answer can satisfy
 
     def allowed(self) -> NDArray[np.intp]:
-        """Ids of the tokens that may come next, ascending; one that ends an answer among them where it may end here.
+        """Compute the ids of the tokens that may come next, ascending.
+
+        Where the answer may end, tokens that end it are among them.
 
         Raises:
-            PhiError: none may, or the grammar has become too complex.
+            PhiError: No token may come next, or the grammar has become too complex.
         """
         self._matcher.unsafe_compute_mask_ptr(self._mask.ctypes.data, self._mask.nbytes)
         self._check("the schema cannot be followed")
@@ -68,10 +73,10 @@ class Grammar:
         return tokens
 
     def accept(self, token: int) -> None:
-        """Go on after a token.
+        """Continue after a token.
 
         Raises:
-            PhiError: it is not among the allowed ones.
+            PhiError: The token is not an allowed one.
         """
         if not self._matcher.consume_token(token):
             raise PhiError("the answer that is begun does not follow the schema")
@@ -86,8 +91,30 @@ class Grammar:
             raise PhiError(f"{what}: {_line(self._matcher.get_error())}")
 
 
+def _refuse_rounded(schema: Any, *, constant: bool = False) -> None:
+    """Refuse a constant that no answer can have, since llguidance 1.9 makes 64-bit floats of all numbers.
+
+    Args:
+        schema: A schema, or a part of one.
+        constant: Whether it is a part of ``const`` or ``enum``.
+
+    Raises:
+        PhiError: The schema has a constant integer beyond those that such floats hold exactly.
+    """
+    if isinstance(schema, dict):
+        for name, part in schema.items():
+            _refuse_rounded(part, constant=constant or name in ("const", "enum"))
+    elif isinstance(schema, list):
+        for part in schema:
+            _refuse_rounded(part, constant=constant)
+    elif constant and isinstance(schema, int) and abs(schema) > _EXACT:
+        raise PhiError(
+            f"the schema cannot be followed: the constant {schema} is beyond 2**53, where numbers are rounded"
+        )
+
+
 def _line(error: object) -> str:
-    """llguidance's own words, in one line."""
+    """Take the first line of llguidance's own message."""
     text = str(error).strip().split("\n", 1)[0]
     if unknown := re.fullmatch(r"Unimplemented keys: \[(.*)\]", text):
         return f"it says {unknown[1]}, which no grammar here can express"
@@ -97,7 +124,7 @@ def _line(error: object) -> str:
 
 
 def _vocabulary(model: Model) -> Any:
-    """The model's tokens as llguidance sorts them; made once for a model, in some tenths of a second."""
+    """Give llguidance the tokens of a model; done once for each model, since it takes some tenths of a second."""
     if model not in _vocabularies:
         from llguidance import LLTokenizer, TokenizerWrapper
 
@@ -112,10 +139,10 @@ def _vocabulary(model: Model) -> Any:
 
 
 class _Tokens:
-    """What llguidance asks of a tokenizer."""
+    """The tokenizer of a model, with the attributes that llguidance reads."""
 
     def __init__(self, model: Model) -> None:
-        self._model = proxy(model)  # what is kept by the model must not keep it
+        self._model = proxy(model)  # this object is kept as long as the model, and must not keep the model alive
         self.tokens = [
             model.piece(token) or _SPECIAL + model.control_text(token).encode() for token in range(model.n_vocab)
         ]
@@ -126,7 +153,7 @@ class _Tokens:
         self._bytes = {data[0]: token for token, data in enumerate(self.tokens) if len(data) == 1}
 
     def __call__(self, text: str) -> list[int]:
-        """The tokens that the model itself would use, where they spell the very text."""
+        """Tokenize as the model does, where its tokens spell exactly the text; else byte by byte."""
         tokens: list[int] = self._model.tokens_within(text)
         if b"".join(self.tokens[token] for token in tokens) == text.encode():
             return tokens

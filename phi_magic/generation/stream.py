@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
@@ -38,11 +38,16 @@ class Question:
     json: bool = False  #: the answer is to be parsed into ``Reply.data``
 
     def parse(self) -> None:
-        """Fill in ``data``, where JSON was asked for; None where the answer is not, which is said beside it."""
-        if self.structure or self.json:
-            with suppress(PhiError):
-                text = self.reply.text
-                self.reply.data = self.structure.parse(text) if self.structure else data(text)
+        """Fill in ``data``, where JSON was asked for; where the answer has none, ``error`` says why."""
+        if self.reply.finish_reason in ("interrupted", "error"):
+            return
+        if self.structure:
+            self.structure.fill(self.reply)
+        elif self.json:
+            try:
+                self.reply.data = data(self.reply.text)
+            except PhiError as error:
+                self.reply.error = str(error)
 
 
 class Running(Iterator[Item], AsyncIterator[Item], Generic[Item, Made]):

@@ -66,13 +66,13 @@ class AskMagics(PhiMagics):
                 body = fill(body, variables)
             form = options.get("format", self.phi.format)
             if arguments.schema:
-                options["schema"] = structure = schema_of(variables, arguments.schema)
+                options["schema"] = schema_of(variables, arguments.schema)
                 form = options.get("format", "json")
             view = view_for(self.shell, self.phi, arguments, form)
             stream = self._stream(body.strip("\n") if not arguments.raw else body, options, arguments.chat, view)
             show(self.shell, stream, view, name)
             if stream.reply.finish_reason != "interrupted":
-                view.note(structure.remark(stream.reply) if arguments.schema else remark(stream.reply.text, form))
+                view.note(stream.reply.error or remark(stream.reply.text, form))
                 if form == "code" and not arguments.quiet and (code := next_cell(stream.reply.text)):
                     propose(self.shell, code)
             return stream.reply

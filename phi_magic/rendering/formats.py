@@ -36,15 +36,8 @@ def bundle(text: str, form: str = "markdown", *, whole: bool = True) -> dict[str
 
 
 def remark(text: str, form: str) -> str:
-    """One line that says so where a whole answer is not what its form asks for, else nothing."""
-    if form == "code" and extract.code(text) is None:
-        return "the answer has no code block"
-    if form == "json":
-        try:
-            extract.data(text)
-        except PhiError as error:
-            return str(error)
-    return ""
+    """Say in one line where a whole answer has no code block though it is to be code; of JSON ``Reply.error`` says it."""
+    return "the answer has no code block" if form == "code" and extract.code(text) is None else ""
 
 
 def next_cell(text: str) -> str | None:

@@ -1,1 +1,1 @@
-"""What an answer is constrained to, and the object that it becomes."""
+"""The schema that an answer follows, and the object that is made of the answer."""

@@ -1,4 +1,4 @@
-"""What is asked for, found in what a model says around it: a code block, a JSON value, a page, a formula."""
+"""Find a code block or a JSON value in the answer of a model, which often writes prose around it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ PYTHON = ("python", "py", "python3", "ipython", "")
 
 
 class Block(NamedTuple):
-    """A fenced code block; ``language`` is the first word behind its fence, in lower case, often empty."""
+    """A fenced code block. ``language`` is the first word behind its fence, in lower case; it is often empty."""
 
     language: str
     source: str
 
 
 def blocks(text: str) -> list[Block]:
-    """Every fenced code block of an answer's Markdown, in order; a last one that never ends counts too."""
+    """Find every fenced code block in the Markdown of an answer, also a last one whose fence is never closed."""
     from ..rendering import to_text
     from ..rendering.document import LONGEST
 
@@ -40,7 +40,7 @@ def _parser() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
     md = MarkdownIt("commonmark", {"html": False})
-    md.core.ruler.enableOnly(["normalize", "block"])  # what stands within a paragraph is of no interest
+    md.core.ruler.enableOnly(["normalize", "block"])  # only blocks are looked for, not what a paragraph holds
     return md
 
 
@@ -49,33 +49,45 @@ def _language(info: str) -> str:
 
 
 def block(text: str, *languages: str) -> Block | None:
-    """The first code block in one of these languages (``""``: one that names none), or None."""
+    """Find the first code block in one of these languages; ``""`` stands for a block that names none."""
     return next((found for found in blocks(text) if found.language in languages and found.source.strip()), None)
 
 
 def code(text: str) -> Block | None:
-    """The code of an answer: its first block of Python, else its first block, or None where it has none."""
-    every = [found for found in blocks(text) if found.source.strip()]
-    return block(text, *PYTHON) or (every[0] if every else None)
+    """Find the code of an answer: its first block of Python, else its first block of any language."""
+    return block(text, *PYTHON) or next((found for found in blocks(text) if found.source.strip()), None)
 
 
 def data(text: str) -> Any:
-    """The JSON value of an answer: the whole text, a code block, or the first object or array in the prose.
-
-    Strings hold no lone surrogates, which no front end could be sent.
+    """Find the JSON value of an answer, as :func:`located` does, without its spelling.
 
     Raises:
-        PhiError: there is none: broken, cut short, ``NaN``, or nested deeper than :data:`DEEPEST`.
+        PhiError: The answer holds none.
+    """
+    return located(text)[0]
+
+
+def located(text: str) -> tuple[Any, str]:
+    """Find the JSON value of an answer: the whole text, a code block, or the first object or array in the prose.
+
+    Returns:
+        The value, in whose strings a lone surrogate (which no front end could be sent) is replaced, and the part of the
+        answer that spells it.
+
+    Raises:
+        PhiError: The answer holds no JSON, or JSON that is broken, cut short, has ``NaN`` or infinite numbers, or is
+            nested deeper than :data:`DEEPEST`.
     """
     source = text.strip()
     found = block(text, "json", "")
     try:
         if source[:1] not in ("{", "["):
             try:
-                return _cleaned(_DECODER.decode(source), 0)
+                return _cleaned(_DECODER.decode(source), 0), source
             except ValueError:
                 source = found.source.strip() if found else source[_first_bracket(source) :]
-        return _cleaned(_DECODER.raw_decode(source)[0], 0)
+        value, end = _DECODER.raw_decode(source)
+        return _cleaned(value, 0), source[:end]
     except json.JSONDecodeError as error:
         reason = f"{error.msg}, line {error.lineno} column {error.colno}" if source else "it is empty"
         raise PhiError(f"the answer is not JSON: {reason}") from None
@@ -89,7 +101,7 @@ def _first_bracket(source: str) -> int:
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON value")
+    raise ValueError(f"{name} is not a JSON value")
 
 
 _DECODER = json.JSONDecoder(parse_constant=_no_constant)

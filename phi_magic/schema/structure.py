@@ -1,76 +1,88 @@
-"""What an answer is held to: a JSON schema, from whatever says one, and the object that the answer becomes."""
+"""Read a JSON schema from what a user gives, and make an object of an answer that follows it.
+
+pydantic describes a class as JSON schema and makes the instance: a pydantic model and a dataclass take the same path.
+msgspec does not replace it: it refuses a union of two dataclasses or of two lists, ``Enum | str``, an enumeration of
+mixed values and an ``InitVar`` (msgspec 0.22; tests/test_structure.py holds each).
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import PhiError
 from ..paths import expanded, read_text, show_path
 from ..reply import Reply
-from .dataclasses import build, schema_of
-from .extract import data
+from .check import check, check_schema
+from .extract import located
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+#: Characters of the longest schema: a longer one takes seconds to compile, and nothing can interrupt that.
+LONGEST_SCHEMA = 200_000
 
 _TAKES = "a JSON-schema dict, a pydantic model, a dataclass, or the path of a JSON file"
 
 
 @dataclass(frozen=True)
 class Structure:
-    """A schema, and what makes an object of a JSON value that follows it.
+    """A JSON schema for an answer, and the class that the answer becomes an instance of.
 
-    The schema is text, since the order of its members is that of the answer's, and a saved notebook sorts what it holds.
+    Attributes:
+        text: The JSON schema. It is text because the members of an answer come in the order in which the schema names
+            them, and a saved notebook sorts the keys of what it holds.
+        kind: A pydantic model or a dataclass; None where the answer stays plain JSON.
     """
 
     text: str
-    build: Callable[[Any], Any] = lambda value: value
+    kind: type | None = None
 
     def parse(self, text: str) -> Any:
-        """The object of a whole answer.
+        """Make the object of a whole answer.
 
         Raises:
-            PhiError: the answer was cut, or its object refuses it.
+            PhiError: The answer was cut, it breaks the schema, or the class refuses it.
         """
-        return self.build(data(text))
+        value, source = located(text)
+        check(self.text, value)
+        return value if self.kind is None else _instance(self.kind, source)
 
-    def remark(self, reply: Reply) -> str:
-        """One line that says so where an answer has no object, else nothing."""
-        if reply.data is not None:
-            return ""
+    def fill(self, reply: Reply) -> None:
+        """Make the object of a whole answer, ``reply.data``; where there is none, ``reply.error`` says why."""
         try:
-            self.parse(reply.text)
+            reply.data = self.parse(reply.text)
         except PhiError as error:
-            cut = reply.finish_reason == "length"
-            return (
-                f"cut by its length: no object (-n {2 * reply.params['max_tokens']} gives more room)"
-                if cut
-                else str(error)
-            )
-        return ""
+            cut = f"cut by its length: no object (-n {2 * reply.params['max_tokens']} gives more room)"
+            reply.error = cut if reply.finish_reason == "length" else str(error)
 
 
 def read(source: Any) -> Structure:
-    """The structure that something says: a dict, JSON text, a pydantic model, a dataclass, or a path.
+    """Read a schema from a dict, JSON text, a pydantic model, a dataclass, or the path of a JSON file.
 
     Raises:
-        PhiError: it is none of them, or says a type that JSON has no form for.
+        PhiError: The source is none of them, or a class that JSON has no form for.
     """
     if isinstance(source, Structure):
         return source
+    structure = _read(source)
+    check_schema(structure.text)
+    return structure
+
+
+def _read(source: Any) -> Structure:
     if isinstance(source, str) and source.lstrip().startswith("{"):
         return Structure(source)
     if isinstance(source, str | Path):
         return Structure(_file(expanded(source)))
     if isinstance(source, dict):
         return Structure(_text(source))
-    if isinstance(source, type) and hasattr(source, "model_json_schema"):
-        return Structure(_text(_closed(source.model_json_schema())), partial(_validated, source))
-    if isinstance(source, type) and dataclasses.is_dataclass(source):
-        return Structure(_text(schema_of(source)), partial(build, source))
+    if isinstance(source, type) and (dataclasses.is_dataclass(source) or hasattr(source, "model_json_schema")):
+        return Structure(_text(_without_more(_described(source))), source)
     raise PhiError(f"a schema is {_TAKES}, not {_called(source)}")
 
 
@@ -84,7 +96,7 @@ def _text(schema: dict[str, Any]) -> str:
 
 def _file(path: Path) -> str:
     try:
-        text = read_text(path)
+        text = read_text(path, LONGEST_SCHEMA)
         schema = json.loads(text)
     except (ValueError, RecursionError) as error:
         reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
@@ -94,33 +106,68 @@ def _file(path: Path) -> str:
     return text
 
 
-def _closed(schema: Any) -> Any:
-    """A pydantic model's schema, in which an object has no members but those that are named, unless it says so: the
-    model would drop or refuse others, and a language model that may invent members does. Where it says ``oneOf``
-    (a discriminated union), ``anyOf`` will do, since the model itself decides in the end.
+@lru_cache(maxsize=16)
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    adapter: TypeAdapter[Any] = TypeAdapter(kind)
+    adapter.rebuild(raise_errors=True)  # names a class that is not defined yet, which TypeAdapter itself does not
+    return adapter
+
+
+def _described(kind: type) -> dict[str, Any]:
+    from pydantic.json_schema import GenerateJsonSchema
+
+    class Given(GenerateJsonSchema):
+        """Describe only the fields that are given: not those with ``field(init=False)``, which pydantic passes over."""
+
+        def field_is_present(self, field: Any) -> bool:
+            return field.get("init", True) and super().field_is_present(field)
+
+    try:
+        return _adapter(kind).json_schema(schema_generator=Given)
+    except Exception as error:  # noqa: BLE001 (a class may bring code that describes it, and that may raise anything)
+        raise PhiError(f"{kind.__name__} has no JSON schema: {_reason(error)}") from None
+
+
+def _without_more(schema: Any) -> Any:
+    """Allow the objects of a class no members but those that it names, unless the class says so itself.
+
+    A class drops or refuses other members, and a language model that may invent some does. ``oneOf`` (a discriminated
+    union) becomes ``anyOf`` and ``uniqueItems`` (a set) is left out, because a grammar cannot express them, and the
+    class decides in the end.
     """
     if isinstance(schema, list):
-        return [_closed(item) for item in schema]
+        return [_without_more(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
     closed = {
-        {"oneOf": "anyOf"}.get(key, key): {name: _closed(item) for name, item in value.items()}
+        {"oneOf": "anyOf"}.get(key, key): {name: _without_more(item) for name, item in value.items()}
         if key in ("properties", "$defs")
-        else _closed(value)
+        else _without_more(value)
         for key, value in schema.items()
-        if key not in ("default", "discriminator")
+        if key not in ("default", "discriminator", "uniqueItems")
     }
     return {"additionalProperties": False, **closed} if isinstance(schema.get("properties"), dict) else closed
 
 
-def _validated(model: Any, value: Any) -> Any:
-    """An instance of a pydantic model."""
+def _instance(kind: type, source: str) -> Any:
+    """Make the instance of a class. From text rather than from values, since a strict model takes a date only so."""
+    from pydantic import ValidationError
+
     try:
-        return model.model_validate(value)
-    except ValueError as error:  # pydantic's ValidationError is one
-        told = error.errors() if hasattr(error, "errors") else []
-        places = "; ".join(f"{'.'.join(map(str, item['loc'])) or 'it'}: {item['msg']}" for item in told[:3])
-        raise PhiError(f"{model.__name__} refuses the answer: {places or error}") from None
+        return _adapter(kind).validate_json(source)
+    except ValidationError as error:
+        told = error.errors(include_url=False, include_context=False)[:3]
+        reason = "; ".join(f"{'.'.join(map(str, item['loc'])) or 'it'}: {item['msg']}" for item in told)
+    except Exception as error:  # noqa: BLE001 (validators and __post_init__ are the user's code)
+        reason = f"{type(error).__name__}: {_reason(error)}"
+    raise PhiError(f"{kind.__name__} refuses the answer: {reason}")
+
+
+def _reason(error: Exception) -> str:
+    """Take the first line of an error, which may be empty."""
+    return (str(error).splitlines() or [""])[0]
 
 
 def _called(value: Any) -> str:

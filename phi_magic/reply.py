@@ -187,17 +187,15 @@ class Reply:
         return {name: value for name, value in self.to_dict().items() if name != "text"}
 
     def _plain_data(self) -> Any:
-        """``data`` as JSON types; an instance of a class is what its text says."""
+        """``data`` as JSON types, also where it is an instance of a class."""
         if self.data is None or isinstance(self.data, bool | int | float | str | list | dict):
             return self.data
-        from .schema.extract import data
+        from pydantic_core import to_jsonable_python
 
-        return data(self.text)
+        return to_jsonable_python(self.data, fallback=str)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, str], dict[str, Any]]:
-        from .rendering.formats import bundle
-
-        return bundle(self.text), {"phi_magic": self.record()}
+        return VIEWS["markdown"](self), {"phi_magic": self.record()}
 
 
 def _sendable(value: Any) -> Any:
@@ -210,4 +208,4 @@ def _sendable(value: Any) -> Any:
 
 
 #: What shows a reply in a notebook, by name; :mod:`phi_magic.views` registers it.
-VIEWS: dict[str, Callable[[Reply], None]] = {}
+VIEWS: dict[str, Callable[[Reply], Any]] = {}

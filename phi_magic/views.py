@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .reply import VIEWS, Reply
 
 
@@ -17,4 +19,10 @@ def _explorer(reply: Reply) -> None:
     show(reply)
 
 
-VIEWS.update(tokens=_tokens, explorer=_explorer)
+def _markdown(reply: Reply) -> dict[str, Any]:
+    from .rendering.formats import bundle
+
+    return bundle(reply.text)
+
+
+VIEWS.update(tokens=_tokens, explorer=_explorer, markdown=_markdown)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from ..errors import PhiError
 from ..interrupt import Interrupted, Stop
+from ..rendering.extract import data
 from ..reply import Reply
-from ..schema.extract import data
 
 if TYPE_CHECKING:
     from ..models.fingerprint import Identity

@@ -65,7 +65,7 @@ class MapMagics(PhiMagics):
                     output.draw(lambda: labelling.bundle(text))
 
             labelling = Labelling(
-                self.phi,
+                self.phi.stream_all,
                 _evaluated(self.shell, data),
                 cell if arguments.raw else cell.strip("\n"),
                 variables=self.shell.user_ns,

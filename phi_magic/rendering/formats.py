@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import PhiError
-from ..schema import extract
+from . import extract
 
 #: The forms that are made of an answer's text alone, the first being the default.
 FORMS = ("markdown", "text", "code", "json", "html", "math")

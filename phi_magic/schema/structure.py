@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import PhiError
 from ..paths import expanded, read_text, show_path
+from ..rendering.extract import located
 from ..reply import Reply
 from .check import check, check_schema
-from .extract import located
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

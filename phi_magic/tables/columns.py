@@ -9,8 +9,8 @@ from typing import Any
 
 import narwhals.stable.v2 as nw
 
+from ..rendering.extract import data
 from ..reply import Reply
-from ..schema.extract import data
 
 _SCALARS = {"string": nw.String(), "integer": nw.Int64(), "number": nw.Float64(), "boolean": nw.Boolean()}
 _INT64 = range(-(2**63), 2**63)

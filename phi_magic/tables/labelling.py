@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ..generation.stream import StreamAll
 from ..rendering.table import Table
 from ..reply import Reply
 from ..schema.structure import read
@@ -14,9 +15,6 @@ from .progress import Progress
 from .rows import read_rows
 from .view import bundle, preview
 
-if TYPE_CHECKING:
-    from ..phi import Phi
-
 _PREVIEW = 10  # rows
 _CONTEXT = 4  # columns of the table that stand beside the answers in a preview
 
@@ -25,7 +23,7 @@ class Labelling:
     """A map of a template over rows: iterate over it for the numbers of the rows whose answers grew.
 
     Args:
-        phi: answers the questions.
+        stream_all: what answers the questions, :meth:`phi_magic.Phi.stream_all`.
         data: a pandas or Polars DataFrame, a pyarrow Table, or an iterable of dicts or texts.
         template: the prompt of a row: Jinja2 over its columns, ``row``, ``index``, and ``variables``.
         variables: what other names in the template mean.
@@ -40,7 +38,7 @@ class Labelling:
 
     def __init__(
         self,
-        phi: Phi,
+        stream_all: Callable[..., StreamAll],
         data: Any,
         template: str,
         *,
@@ -61,7 +59,7 @@ class Labelling:
         self._keeps_errors = on_error == "keep"
         self._shown = prompts.columns[:_CONTEXT] or self.rows.columns[:_CONTEXT]
         self._first: dict[int, list[Any]] = {}  # the first finished rows, as the preview shows them
-        self.stream = phi.stream_all([(prompt, options) for prompt in prompts], on_error=on_error, on_status=on_status)
+        self.stream = stream_all([(prompt, options) for prompt in prompts], on_error=on_error, on_status=on_status)
         self.progress = Progress(len(self.rows), max((r.params.get("max_tokens", 0) for r in self.replies), default=0))
 
     @property

@@ -31,6 +31,7 @@ help:
 	@echo "make docs    the pages of docs/ and the reference, into build/docs"
 	@echo "make model   train the shipped model again"
 	@echo "make bench   measure speed and memory beside Llama and Candle, for docs/performance.md; an hour"
+	@echo "make llama-server  build llama.cpp's server from the same sources, for tests/remote"
 	@echo "make candle  build Candle, the reference, and compare its tokens with ours"
 
 .PHONY: demo
@@ -76,6 +77,11 @@ bench: $(DEVELOP)
 	$(BIN)/python -m benchmarks.speculation --write
 	$(BIN)/python -m benchmarks.worker --write
 	$(BIN)/python -m benchmarks.busy --write
+
+# What tests/remote asks beside llama_cpp.server; ten minutes on two cores, and cmake.
+.PHONY: llama-server
+llama-server: $(DEVELOP)
+	$(BIN)/python tools/build_llama_server.py
 
 .PHONY: candle
 candle: $(DEVELOP)

@@ -11,6 +11,7 @@ from .machine import Budget, available, show_size
 from .models.files import KNOWN, ModelFile, file_sha256, on_this_machine, resolve
 from .paths import show_path
 from .phi import Phi
+from .remote.address import is_address
 from .rendering.table import Table
 
 
@@ -31,12 +32,33 @@ def listing(phi: Phi) -> Table:
     return Table(headers, rows, f"memory for n_ctx={phi.n_ctx}; there is {show_size(budget.bytes)} ({budget.source})")
 
 
+def served(address: str) -> Table:
+    """The models of a server, with what it says of each.
+
+    Raises:
+        PhiError: there is no server, or none that is OpenAI-compatible.
+    """
+    from .interrupt import Stop
+    from .remote.remote import shared
+
+    stop = Stop()
+    with stop.deferring_interrupts():
+        server = shared.models(address, stop)
+    rows = [[name, "; ".join(f"{key} {value}" for key, value in said.items())] for name, said in server.models.items()]
+    return Table(["model", "what the server says of it"], rows, f"{server.dialect.name} {server.version}".strip())
+
+
 def information(phi: Phi, name: str) -> Table:
-    """What the GGUF of a model on this machine says of itself, with its hash and what memory it needs.
+    """What the GGUF of a model on this machine says of itself, with its hash and what memory it needs; or a server's.
 
     Raises:
         PhiError: the model is not on this machine, or is no sound GGUF.
     """
+    if is_address(name):
+        info = phi.describe(model=name)
+        context = {"context": f"{info.context_length:,}"} if info.context_length else {}
+        facts = {**info.facts, **context, **info.metadata}
+        return Table(["what", "value"], [[what, value] for what, value in facts.items() if value])
     file = resolve(name, download=False)
     info = phi.describe(model=name)
     known = KNOWN.get(file.name)

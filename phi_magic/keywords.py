@@ -31,6 +31,7 @@ class Options(TypedDict, total=False):
     profile: str
     exact: bool
     keep_alive: float
+    in_flight: int
     refresh_interval: float
     show_stats: bool
     # of one question

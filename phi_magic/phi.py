@@ -43,7 +43,7 @@ class Phi(Configurable, Settings):
     #: The replies of the newest :meth:`map`, whole or not.
     mapped: Sequence[Reply] = ()
 
-    #: What answers; the worker process that all share where it is None.
+    #: What answers; where it is None, the worker process that all share, or the server that the model's name names.
     backend: Backend | None = None
 
     @overload
@@ -111,7 +111,7 @@ class Phi(Configurable, Settings):
 
         question = self._ask(prompt, **options)
         self.last = question.reply
-        return Stream(question, self._backend(), on_status=on_status)
+        return Stream(question, self._backend(question.request.model), on_status=on_status)
 
     def map(
         self,
@@ -192,7 +192,12 @@ class Phi(Configurable, Settings):
         refused = {number: question.reply.error for number, question in enumerate(asked) if question.reply.error}
         if refused and on_error == "stop":
             raise RowsRefused(refused, len(asked))
-        stream = StreamAll(asked, self._backend(), keep_errors=on_error == "keep", on_status=on_status)
+        stream = StreamAll(
+            asked,
+            self._backend(*(one.request.model for one in asked)),
+            keep_errors=on_error == "keep",
+            on_status=on_status,
+        )
         self.mapped = stream.replies
         return stream
 
@@ -277,12 +282,12 @@ class Phi(Configurable, Settings):
         )
         return Question(request, reply, structure, settings["format"] == "json")
 
-    def _backend(self) -> Backend:
+    def _backend(self, *models: ModelReference) -> Backend:
         if self.backend is not None:
             return self.backend
-        from .generation.worker import shared
+        from .backends import backend_of
 
-        return shared
+        return backend_of(models)
 
     def look(
         self,
@@ -309,7 +314,9 @@ class Phi(Configurable, Settings):
         question = self._ask(prompt, raw=raw, begin=generated, identify=False, **options)
         stop = stop or Stop()
         with stop.deferring_interrupts():
-            return self._backend().look(question.request, stop, before=before, on_status=on_status)
+            return self._backend(question.request.model).look(
+                question.request, stop, before=before, on_status=on_status
+            )
 
     def score(self, prompt: str | Sequence[Message], answer: str, **options: Any) -> Reply:
         """Evaluate an answer that somebody else wrote, as if the model had written it after the prompt.
@@ -348,7 +355,8 @@ class Phi(Configurable, Settings):
             raise PhiError(f"tokenize() takes a text, not a {type(text).__name__}")
         stop = Stop()
         with stop.deferring_interrupts():
-            return self._backend().tokenize(_reference(self.settings(options)), _plain(text), stop)
+            model = _reference(self.settings(options))
+            return self._backend(model).tokenize(model, _plain(text), stop)
 
     def chat(self, name: str = "default") -> Conversation:
         """The conversation of this name, begun or not, asked with these settings: ``phi.chat("trip")("Hello")``.
@@ -375,7 +383,8 @@ class Phi(Configurable, Settings):
 
         stop = Stop()
         with stop.deferring_interrupts():
-            self._backend().load(_reference(self.settings(options)), stop, on_status=on_status)
+            model = _reference(self.settings(options))
+            self._backend(model).load(model, stop, on_status=on_status)
 
     def describe(self, **options: Any) -> ModelInfo:
         """Tell what is known of the model without loading it; nothing is downloaded.
@@ -391,7 +400,8 @@ class Phi(Configurable, Settings):
         settings = self.settings(options)
         stop = Stop()
         with stop.deferring_interrupts():
-            return self._backend().describe(_reference(settings), settings["n_ctx"], stop)
+            model = _reference(settings)
+            return self._backend(model).describe(model, settings["n_ctx"], stop)
 
     def unload(self) -> None:
         """Free the model, once the answers that are being written are whole."""
@@ -406,7 +416,7 @@ def _reference(settings: Mapping[str, Any], plan: Plan | None = None) -> ModelRe
     """Which model these settings name, and how it is run."""
     from .generation.request import ModelReference
 
-    running = {name: settings[name] for name in ("profile", "n_threads", "n_gpu_layers", "keep_alive")}
+    running = {name: settings[name] for name in ("profile", "n_threads", "n_gpu_layers", "keep_alive", "in_flight")}
     return ModelReference(settings["model"], plan=plan, **running)
 
 

@@ -18,6 +18,7 @@ from .generation.plan import Plan
 from .models.files import file_sha256, resolve
 from .paths import read_text, show_path
 from .phi import Phi
+from .remote.address import is_address
 from .rendering import to_text
 from .rendering import token_shading as token_view
 from .rendering.formats import FORMS, bundle
@@ -87,9 +88,14 @@ def replay(phi: Phi, recorded: Recorded, *, on_status: Callable[[str], None] = l
     last, mapped = phi.last, phi.mapped
     try:
         record = _checked(recorded.record)
-        notes += _changes(record)
-        plan, note = _plan(phi, record)
-        notes += [note] * bool(note)
+        notes += _other_versions(record)
+        plan: Plan | None = None
+        if is_address(record["model"]):
+            notes.append("a server's answer: not promised")
+        else:
+            notes += _other_file(record)
+            plan, note = _plan(phi, record)
+            notes += [note] * bool(note)
         reply = _answer(phi, record, plan, on_status)
     except PhiError as error:
         return Outcome(recorded.where, failure=f"cannot be run again: {error}", notes=tuple(notes))
@@ -170,7 +176,7 @@ def _in_cell(cell: Mapping[str, Any], where: str) -> Iterator[Recorded]:
         yield Recorded(f"{where}, answer {number}" if len(found) > 1 else where, record, text, exact)
 
 
-def _answer(phi: Phi, record: Mapping[str, Any], plan: Plan, on_status: Callable[[str], None]) -> Reply:
+def _answer(phi: Phi, record: Mapping[str, Any], plan: Plan | None, on_status: Callable[[str], None]) -> Reply:
     params = record["params"]
     options = {name: params[name] for name in _SETTINGS if name in params}
     if record["finish_reason"] == "interrupted":  # as far as it came
@@ -214,18 +220,22 @@ def _checked(record: Mapping[str, Any]) -> dict[str, Any]:
     return checked
 
 
-def _changes(record: Mapping[str, Any]) -> Iterator[str]:
-    """What is not as it was, each in one line.
-
-    Raises:
-        PhiError: the model is not on this machine.
-    """
+def _other_versions(record: Mapping[str, Any]) -> Iterator[str]:
+    """How the program that recorded the answer was another one, each in one line."""
     from importlib.metadata import version
 
     if (ours := version("phi_magic")) != (theirs := record.get("version")):
         yield f"recorded by phi_magic {theirs or 'of an unknown version'}; this is {ours}"
     if missing := sorted((_SETTINGS | _EXTRAS) - set(record["params"])):
         yield f"the record does not tell {', '.join(missing)}; as set here"
+
+
+def _other_file(record: Mapping[str, Any]) -> Iterator[str]:
+    """How the model's file is not the one that answered, in one line.
+
+    Raises:
+        PhiError: the model is not on this machine.
+    """
     file = resolve(record["model"], download=False)
     was = record.get("model_sha256")
     now = file.sha256 or file_sha256(file.path)

@@ -88,6 +88,7 @@ class Reply:
     usage: Usage = field(default_factory=Usage)
     timings: Timings = field(default_factory=Timings)
     tokens: list[Token] = field(default_factory=list, repr=False)
+    reasoning: str = field(default="", repr=False)  #: what a reasoning model thought before it answered
     data: Any = None  #: the parsed JSON, where JSON was asked for; an instance where a schema came from a class
     choices: dict[str, float] = field(default_factory=dict)  #: the probability of each choice, where there were some
     messages: list[Message] = field(default_factory=list, repr=False)  #: the conversation before the prompt
@@ -120,7 +121,7 @@ class Reply:
         plain["data"] = self._plain_data()
         if not self.messages:
             del plain["messages"], plain["left_out"]
-        for name in ("choices", "error"):
+        for name in ("choices", "error", "reasoning"):
             if not plain[name]:
                 del plain[name]
         sendable: dict[str, Any] = _sendable({**plain, "version": version("phi_magic")})

@@ -21,8 +21,9 @@ class Settings(Sampling):
     """What an answer is made with; ``Phi`` makes it configurable."""
 
     model = Unicode(
-        help=f"The model: a known name ({', '.join(KNOWN)}), owner/repo/file.gguf on the hub, or the path "
-        "of a GGUF file. The environment's PHI_MAGIC_MODEL is the default where it is set."
+        help=f"The model: a known name ({', '.join(KNOWN)}), owner/repo/file.gguf on the hub, the path of a GGUF file, "
+        "ollama:NAME, or http(s)://HOST:PORT/v1#NAME on an OpenAI-compatible server. The environment's PHI_MAGIC_MODEL is the "
+        "default where it is set."
     ).tag(config=True)
     seed = Int(
         None,
@@ -79,6 +80,13 @@ class Settings(Sampling):
     ).tag(config=True)
     keep_alive = Number(
         600.0, min=-1, max=1e9, help="Seconds without a question until the model is freed. Negative: never."
+    ).tag(config=True)
+    in_flight = Int(
+        8,
+        min=1,
+        max=512,
+        help="How many requests of a map or a sweep a server is sent at the same time. A model on this machine answers "
+        "them together in any case.",
     ).tag(config=True)
     refresh_interval = Number(
         0.1, min=0, max=60, help="Least seconds between two redraws of an answer that is being written."

@@ -79,7 +79,7 @@ def test_imports_between_modules_make_no_circle():
 
 def test_every_import_can_be_read_from_the_source():
     unread = {(name, target) for name, path in modules() for target in imported(name, path) if "hidden:" in target}
-    assert unread == {("models.download", "hidden:base.__module__.partition('.')[0]")}  # httpx or requests
+    assert {name for name, _ in unread} == {"models.download", "remote.client"}  # whichever HTTP library is installed
 
 
 @pytest.mark.parametrize("library", ROOMS)

@@ -1,8 +1,9 @@
 """The contract between those who ask and those who answer.
 
-A backend takes requests (:mod:`.request`) and gives events. Two are built in: the engine
-(:class:`phi_magic.engine.engine.Engine`), which runs llama.cpp in its own process, and the worker
-(:class:`phi_magic.generation.worker.Worker`), which starts a process that runs the engine and is what ``Phi`` uses.
+A backend takes requests (:mod:`.request`) and gives events. Three are built in: the engine
+(:class:`phi_magic.engine.engine.Engine`), which runs llama.cpp in its own process, the worker
+(:class:`phi_magic.generation.worker.Worker`), which starts a process that runs the engine, and servers
+(:class:`phi_magic.remote.remote.Remote`). :mod:`phi_magic.backends` says which of the last two ``Phi`` uses for a model.
 
 To write another one, implement :class:`Backend`. For every request, :meth:`Backend.generate` yields
 
@@ -23,7 +24,7 @@ from typing import Any, Protocol, TypeAlias
 import msgspec
 
 from ..interrupt import Stop
-from ..reply import FinishReason, Token
+from ..reply import FinishReason, Token, Usage
 from .plan import Plan
 from .position import Position
 from .request import GenerationRequest, ModelReference
@@ -70,6 +71,7 @@ class Step(msgspec.Struct, frozen=True, tag=True):
         text: what became certain by it, often nothing: a character or a stop text may be incomplete.
         at: when it was drawn, by ``time.perf_counter``, which all processes of a machine share.
         drawn: false for a token whose record was known before.
+        reasoning: what the model thought before it answers; no part of ``text``.
     """
 
     index: int = 0
@@ -77,6 +79,7 @@ class Step(msgspec.Struct, frozen=True, tag=True):
     text: str = ""
     at: float = 0.0
     drawn: bool = True
+    reasoning: str = ""
 
 
 class Finished(msgspec.Struct, frozen=True, tag=True):
@@ -89,6 +92,7 @@ class Finished(msgspec.Struct, frozen=True, tag=True):
         at: when, by ``time.perf_counter``.
         choices: the probability of each of the request's choices; they sum to 1.
         error: why the request has no answer, or no whole one; ``reason`` is ``error`` then.
+        usage: counts of tokens that are told at the end, instead of those of :class:`Started` and of the steps.
     """
 
     index: int = 0
@@ -97,6 +101,7 @@ class Finished(msgspec.Struct, frozen=True, tag=True):
     at: float = 0.0
     choices: dict[str, float] = {}
     error: str = ""
+    usage: Usage | None = None
 
 
 Event: TypeAlias = Started | Step | Finished

@@ -35,8 +35,9 @@ class Plan:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Plan | None:
-        """Return the plan that a ``Reply.engine`` records, or None where it records none."""
-        return cls(**{one.name: record[one.name] for one in fields(cls) if one.name in record}) if record else None
+        """Return the plan that a ``Reply.engine`` records, or None where it records none, as of a server's answer."""
+        found = {one.name: record[one.name] for one in fields(cls) if one.name in record}
+        return cls(**found) if found else None
 
     def decodes_alike(self, count: int) -> bool:
         """Whether decoding ``count`` tokens in one pass gives the bits of decoding them singly."""

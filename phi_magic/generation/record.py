@@ -32,6 +32,7 @@ class Recorder:
         if isinstance(event, Finished):
             reply.finish_reason = event.reason
             reply.choices, reply.error = event.choices, event.error
+            reply.usage = event.usage or reply.usage
             timings.total = event.at - self._asked
         else:
             if event.drawn:
@@ -39,6 +40,7 @@ class Recorder:
             if event.token:
                 reply.tokens.append(event.token)
             reply.usage.completion_tokens += 1
+            reply.reasoning += event.reasoning
         reply.text += event.text
         return event.text
 

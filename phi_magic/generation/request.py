@@ -56,6 +56,7 @@ class ModelReference:
         n_gpu_layers: layers that a GPU computes; -1: all that fit.
         plan: a recorded plan to follow, instead of the one that suits the machine.
         keep_alive: seconds without a request until the model is freed; negative: never.
+        in_flight: how many requests of a map a server is sent at the same time.
     """
 
     name: str
@@ -65,6 +66,7 @@ class ModelReference:
     n_gpu_layers: int = -1
     plan: Plan | None = None
     keep_alive: float = -1
+    in_flight: int = 8
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ class GenerationRequest:
         """
         import msgspec
 
-        model = replace(self.model, path="", n_threads=0, keep_alive=-1)
+        model = replace(self.model, path="", n_threads=0, keep_alive=-1, in_flight=1)
         if model.plan:
             model = replace(model, plan=replace(model.plan, n_threads=0, mmap=True))
         plain = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in _HINTS}

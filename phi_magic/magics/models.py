@@ -10,6 +10,7 @@ from IPython.display import display
 
 from ..errors import PhiError
 from ..options import unknown
+from ..remote.address import is_address
 from .adapting import PhiMagics, one_line
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class ModelsMagics(PhiMagics):
         """Say what models there are; bring, load and remove them.
 
         %phi_models                  known by name, in the hub's cache, Ollama's or LM Studio's: size, memory, fits or not
+        %phi_models list URL         the models of an OpenAI-compatible server
         %phi_models pull phi-2       download it, or go on where a download stopped; a damaged file is fetched anew
         %phi_models load phi-2       load it now rather than with the first question
         %phi_models unload           free the loaded model's memory
@@ -47,20 +49,20 @@ class ModelsMagics(PhiMagics):
                 raise PhiError(unknown(action, ACTIONS, "action"))
             sure = action == "rm" and bool(_SURE.search(rest))
             given = (_SURE.sub("", rest) if sure else rest).strip()
-            if action in ("list", "unload") and given:
+            if given and (action == "unload" or (action == "list" and not is_address(given))):
                 raise PhiError(f"%phi_models {action} takes no name, and there is {given!r}")
             if action in ("pull", "rm") and not given:
                 raise PhiError(f"%phi_models {action} needs the name of a model")
-            name = given.strip("\"'") or self.phi.model
+            name = given.strip("\"'") or ("" if action == "list" else self.phi.model)
             if action == "rm":
                 self._remove(name, sure=sure)
             else:
                 getattr(self, f"_{action}")(name)
 
     def _list(self, name: str) -> None:
-        from ..catalogue import listing
+        from ..catalogue import listing, served
 
-        _show(listing(self.phi))
+        _show(served(name) if is_address(name) else listing(self.phi))
 
     def _info(self, name: str) -> None:
         from ..catalogue import information

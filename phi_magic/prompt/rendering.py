@@ -67,7 +67,7 @@ def render(
     from .template import Clock, write
 
     shield = unused_character([message["content"] for message in messages] + [template or ""])
-    safe, shielded = _shielded(messages, list(controls), shield)
+    safe, found = shielded(messages, list(controls), shield)
     clock = Clock(now or datetime.now())  # noqa: DTZ005 (local time, as transformers has it)
     run = partial(write, template or INSTRUCT_OUTPUT, clock=clock)
     variables = {"bos_token": bos, "eos_token": eos, "add_generation_prompt": True}
@@ -75,7 +75,7 @@ def render(
     text = _rendered_with_system(run, safe, variables, system) if system else run({**variables, "messages": safe})
     if safe[-1]["content"].strip() not in text:
         raise PhiError("the model's chat template drops the prompt; --raw sends it without a template")
-    return Rendered(text, shield if shielded else "", clock.now.isoformat() if clock.read else "")
+    return Rendered(text, shield if found else "", clock.now.isoformat() if clock.read else "")
 
 
 def _rendered_with_system(
@@ -100,7 +100,7 @@ def unused_character(texts: Sequence[str]) -> str:
     return next(c for c in map(chr, range(0x10FFFD, 0x100000, -1)) if c not in used)
 
 
-def _shielded(messages: Sequence[Message], controls: list[str], shield: str) -> tuple[list[Message], bool]:
+def shielded(messages: Sequence[Message], controls: list[str], shield: str) -> tuple[list[Message], bool]:
     """Put the shield inside every control token's text; return the messages, and whether there was any."""
     broken = {text: text[0] + shield + text[1:] for text in controls if len(text) > 1}
     found = False

@@ -1,0 +1,31 @@
+"""Which backend a model's name means: the one place that decides it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from .errors import PhiError
+from .remote.address import is_address
+
+if TYPE_CHECKING:
+    from .generation.backend import Backend
+    from .generation.request import ModelReference
+
+
+def backend_of(models: Iterable[ModelReference]) -> Backend:
+    """Return what answers for models: servers, or the worker process where no server is named.
+
+    Raises:
+        PhiError: some are on a server, and some on this machine.
+    """
+    servers = {is_address(model.name) for model in models}
+    if len(servers) > 1:
+        raise PhiError("some of these questions name a server's model, some one on this machine: ask them apart")
+    if True in servers:
+        from .remote.remote import shared as remote
+
+        return remote
+    from .generation.worker import shared as worker
+
+    return worker

@@ -1,0 +1,1 @@
+"""OpenAI-compatible servers as a backend: a larger model elsewhere, asked by the same requests."""

@@ -1,0 +1,249 @@
+"""Requests to one server: JSON, server-sent events, tries again while it is busy, and every error as one line.
+
+The key in ``PHI_MAGIC_API_KEY`` goes into the header of requests to this server and nowhere else: redirects are not
+followed, and what a server says is shown without the key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import msgspec
+
+from ..errors import PhiError
+from ..models.retry import LONGEST_WAIT, PASSING, PATIENCE
+from .address import Address
+
+KEY = "PHI_MAGIC_API_KEY"
+CONNECT = 10.0  # seconds until a server that does not answer is not there
+SILENCE = 600.0  # seconds without a byte until a server is given up; reading a long prompt takes minutes
+MOST_EVENT = 4 << 20  # bytes of an event of a stream: some thousand times what a token takes
+MOST_BODY = 256 << 20  # bytes of an answer that is not a stream: the log-probabilities of a large vocabulary
+_MOST_SAID = 300  # characters shown of what a server says
+
+
+class Refused(PhiError):
+    """The server answered, with a status that says no."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+    def __reduce__(self) -> tuple[type[Refused], tuple[str, int]]:
+        return type(self), (str(self), self.status)
+
+
+class Client:
+    """What asks one server, within an event loop; to be used as an asynchronous context.
+
+    Args:
+        address: which server.
+        tell: told in a few words why an answer takes longer.
+    """
+
+    def __init__(self, address: Address, tell: Callable[[str], None]) -> None:
+        library = http()
+        self.base = address.base
+        self._tell = tell
+        self._library = library
+        self._session = library.AsyncClient(
+            headers=_headers(),
+            verify=_certificates() if address.base.startswith("https:") else False,
+            trust_env=not address.local,
+            timeout=library.Timeout(SILENCE, connect=CONNECT),
+            limits=library.Limits(max_connections=None),
+        )
+
+    async def __aenter__(self) -> Client:  # noqa: PYI034 (Self is of Python 3.11)
+        await self._session.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._session.__aexit__(*error)
+
+    async def get(self, url: str, *, patience: int = PATIENCE) -> Any:
+        """Return the JSON that a server gives.
+
+        Args:
+            patience: how many times it is asked again while it is busy.
+        """
+        return await self._json("GET", url, None, patience)
+
+    async def post(self, url: str, body: Any) -> Any:
+        """Return the JSON that a server answers to JSON."""
+        return await self._json("POST", url, body, PATIENCE)
+
+    async def stream(self, url: str, body: Any) -> AsyncGenerator[bytes, None]:
+        """Yield the data of every event of a stream, without its end mark.
+
+        Raises:
+            PhiError: the server says no, breaks off, or sends what is no stream of events.
+        """
+        async with self._opened("POST", url, body, PATIENCE) as response:
+            kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+            if kind != "text/event-stream":
+                said = quoted(await _body(response, MOST_EVENT))
+                raise PhiError(f"{self.base}: sends {kind or 'nothing'} instead of an answer piece by piece{said}")
+            async for data in _events(response.aiter_bytes(), self.base):
+                if data.strip() == b"[DONE]":
+                    return
+                yield data
+
+    async def _json(self, method: str, url: str, body: Any, patience: int) -> Any:
+        async with self._opened(method, url, body, patience) as response:
+            content = await _body(response, MOST_BODY)
+        try:
+            return msgspec.json.decode(content)
+        except msgspec.DecodeError:
+            raise PhiError(f"{self.base}: sends what is not JSON{quoted(content)}; is the address right?") from None
+
+    @asynccontextmanager
+    async def _opened(self, method: str, url: str, body: Any, patience: int) -> AsyncIterator[Any]:
+        """A response whose status says yes, with whatever goes wrong in it as one line."""
+        library = self._library
+        content = None if body is None else msgspec.json.encode(body)
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+
+        def build() -> Any:
+            return self._session.build_request(method, url, content=content, headers=headers)
+
+        try:
+            async with self._accepted(build, patience) as response:
+                yield response
+        except library.ConnectError as error:
+            raise PhiError(f"{self.base}: no server answers there ({_shown(str(error))}); is it running?") from None
+        except library.ConnectTimeout:
+            raise PhiError(f"{self.base}: no server answers there within {CONNECT:g} s; is it running?") from None
+        except library.TimeoutException:
+            raise PhiError(f"{self.base}: the server has said nothing for {SILENCE:g} s") from None
+        except (library.HTTPError, library.InvalidURL) as error:
+            raise PhiError(f"{self.base}: the connection broke: {_shown(str(error) or type(error).__name__)}") from None
+
+    @asynccontextmanager
+    async def _accepted(self, build: Callable[[], Any], patience: int) -> AsyncIterator[Any]:
+        """The response to a request, which is sent again while the server is busy and nothing of an answer has come."""
+        for pause in (*(2**tries for tries in range(patience)), None):
+            wait = pause
+            try:
+                response = await self._session.send(build(), stream=True)
+            except (self._library.ReadError, self._library.RemoteProtocolError):
+                # nothing came; a server may have closed a connection that was kept for the next request
+                if wait is None:
+                    raise
+                what = "the connection broke"
+            else:
+                if response.is_success:
+                    break
+                try:
+                    asked = response.headers.get("Retry-After", "")
+                    if pause is not None and asked.isdecimal():
+                        wait = int(asked)
+                    if wait is None or wait > LONGEST_WAIT or response.status_code not in PASSING:
+                        raise await self._refusal(response)
+                finally:
+                    await response.aclose()
+                what = f"the server answers {response.status_code}"
+            self._tell(f"{what}; trying again in {wait} s")
+            await asyncio.sleep(wait)
+        try:
+            yield response
+        finally:
+            await response.aclose()
+
+    async def _refusal(self, response: Any) -> Refused:
+        status = response.status_code
+        if 300 <= status < 400:
+            where = _shown(response.headers.get("Location", "another address"))
+            return Refused(
+                f"{self.base}: the server points to {where}, which is not followed; name it, if it is right", status
+            )
+        if status in {401, 403}:
+            advice = (
+                f"does not take the key in {KEY}"
+                if os.environ.get(KEY)
+                else f"wants a key: set {KEY} in the environment"
+            )
+            return Refused(f"{self.base}: the server answers {status} and {advice}", status)
+        return Refused(f"{self.base}: the server answers {status}{quoted(await _body(response, MOST_EVENT))}", status)
+
+
+def http() -> Any:
+    """The httpx that huggingface_hub brought: httpx2 since its version 2, httpx before."""
+    return import_module("httpx2" if find_spec("httpx2") else "httpx")
+
+
+@cache
+def _certificates() -> Any:
+    return http().create_ssl_context()
+
+
+def _headers() -> dict[str, str]:
+    key = os.environ.get(KEY, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise PhiError(f"{KEY} holds a character that no key has; set it again")
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+async def _body(response: Any, most: int) -> bytes:
+    """The content of a response, cut where it is longer than it may be."""
+    content = bytearray()
+    async for piece in response.aiter_bytes():
+        content += piece
+        if len(content) > most:
+            break
+    return bytes(content)
+
+
+async def _events(pieces: AsyncIterator[bytes], base: str) -> AsyncIterator[bytes]:
+    """The data of server-sent events, however the bytes are cut.
+
+    llama-server names the event of an error in mid-stream in a field of its own, ``error``.
+    Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
+    """
+    rest, size = [], 0
+    data: list[bytes] = []
+    async for piece in pieces:
+        head, newline, tail = piece.rpartition(b"\n")
+        if not newline:
+            rest.append(piece)
+            size += len(piece)
+        else:
+            lines = b"".join([*rest, head]).split(b"\n")
+            rest, size = [tail], len(tail)
+            for line in lines:
+                field, _, value = line.rstrip(b"\r").partition(b":")
+                if field in {b"data", b"error"}:
+                    data.append(value.removeprefix(b" "))
+                elif not field and not value and data:
+                    yield b"\n".join(data)
+                    data = []
+        if size + sum(map(len, data)) > MOST_EVENT:
+            raise PhiError(f"{base}: sends more than {MOST_EVENT >> 20} MB in one event, as no answer does")
+    if data:
+        yield b"\n".join(data)
+
+
+def quoted(content: bytes) -> str:
+    """What a server says beside its status, to end a sentence with: the message of its JSON, or a little of its text."""
+    text = content[:10_000].decode("utf-8", "replace").strip()
+    try:
+        told = msgspec.json.decode(content)
+        error = told.get("error") or told.get("detail") or told.get("message")
+        text = str(error.get("message") or error) if isinstance(error, dict) else str(error or text)
+    except (msgspec.DecodeError, AttributeError):
+        if text.startswith("<"):
+            text = "a page (HTML)"
+    return f": {_shown(text)}" if text else ""
+
+
+def _shown(text: str) -> str:
+    """A little of what a server says, without the key, which some servers repeat."""
+    key = os.environ.get(KEY, "").strip()
+    return (text.replace(key, "(the key)") if key else text)[:_MOST_SAID]

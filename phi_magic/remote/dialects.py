@@ -1,0 +1,144 @@
+"""What the servers that call themselves OpenAI-compatible understand, each in its own way.
+
+Sources: llama.cpp b10016 ``tools/server`` and llama_cpp.server of llama-cpp-python 0.3.36, read and tried; vLLM 0.33,
+Ollama 0.12 and LM Studio 0.4, by their documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from ..errors import PhiError
+from ..generation.request import GenerationRequest, SamplingParameters
+
+#: The value that switches a sampling parameter off.
+_OFF = {"top_k": 0, "min_p": 0, "repeat_penalty": 1, "repeat_last_n": 0}
+_DEFAULTS = SamplingParameters()
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """One kind of server.
+
+    Attributes:
+        name: what its users call it.
+        honours: the sampling parameters that it knows beside temperature and top-p: ours to its name.
+        always: what is sent with every request, so that no default of the server's changes what is drawn from.
+        logprobs: whether it gives log-probabilities.
+        completes: whether it continues a text as it is, without its chat template.
+        tokens: whether it gives token ids, takes them, and cuts texts into them.
+        usage: whether it tells the counts of tokens at a stream's end, where asked.
+        plain_schema: whether a schema is named as llama_cpp.server wants it, rather than as OpenAI does.
+        at_once: whether it answers several requests at the same time.
+        broke_off: why a stream may end before the answer does, to end a sentence with.
+    """
+
+    name: str
+    honours: Mapping[str, str] = field(default_factory=dict)
+    always: Mapping[str, Any] = field(default_factory=dict)
+    logprobs: bool = True
+    completes: bool = True
+    tokens: bool = False
+    usage: bool = True
+    plain_schema: bool = False
+    at_once: bool = True
+    broke_off: str = ""
+
+    def ignored(self, sampling: SamplingParameters) -> list[str]:
+        """The parameters that this server does not know, and that are not off."""
+        return [name for name, off in _OFF.items() if name not in self.honours and getattr(sampling, name) != off]
+
+    def check(self, request: GenerationRequest) -> None:
+        """Refuse what this server would ignore, or cannot do.
+
+        A parameter that has its default value is not refused: the user has not set it.
+
+        Raises:
+            PhiError: in one line, which setting, and what to do.
+        """
+        for name in self.ignored(request.sampling):
+            if getattr(request.sampling, name) != getattr(_DEFAULTS, name):
+                raise PhiError(
+                    f"{self.name} ignores {name}: leave it at {getattr(_DEFAULTS, name):g}, or ask a server that knows it "
+                    "(llama-server knows all)"
+                )
+        if request.top_logprobs and not self.logprobs:
+            raise PhiError(f"{self.name} gives no log-probabilities: leave out -f tokens and --top-logprobs")
+        if request.raw and not self.completes:
+            raise PhiError(f"{self.name} always uses its chat template: leave out --raw")
+        if (request.begin or request.known) and not self.tokens:
+            raise PhiError(f"{self.name} takes no token ids: an answer cannot branch, nor begin with given tokens")
+
+    def body(self, request: GenerationRequest, model: str) -> dict[str, Any]:
+        """The parameters of a request as this server takes them: all but the prompt."""
+        sampling = request.sampling
+        body: dict[str, Any] = {
+            "model": model,
+            "stream": True,
+            "temperature": 0.0 if sampling.greedy else sampling.temperature,
+            "top_p": sampling.top_p or 1.0,  # 0 is off for us, and one token for others
+            "seed": request.seed,
+            "max_tokens": max(1, request.max_tokens - len(request.begin)),
+            "presence_penalty": 0,
+            "frequency_penalty": 0,
+            **self.always,
+            **{theirs: getattr(sampling, ours) for ours, theirs in self.honours.items()},
+        }
+        if request.stop:
+            body["stop"] = list(request.stop)
+        if self.usage:
+            body["stream_options"] = {"include_usage": True}
+        return body
+
+    def chat(self, request: GenerationRequest, model: str) -> dict[str, Any]:
+        """The request of an answer in a conversation."""
+        body = self.body(request, model)
+        body["messages"] = [message.to_dict() for message in request.messages]
+        if request.top_logprobs:
+            body |= {"logprobs": True, "top_logprobs": request.top_logprobs}
+        if request.schema is not None:
+            schema = msgspec.Raw(request.schema.encode())  # as it is written: the order of members is the answer's
+            body["response_format"] = (
+                {"type": "json_object", "schema": schema}
+                if self.plain_schema
+                else {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
+            )
+        return body
+
+    def completion(self, request: GenerationRequest, model: str, prompt: str | list[int]) -> dict[str, Any]:
+        """The request of an answer that continues a text."""
+        body = {**self.body(request, model), "prompt": prompt}
+        if request.top_logprobs:
+            body["logprobs"] = request.top_logprobs
+        if request.schema is not None:
+            if not self.tokens:
+                raise PhiError(
+                    f"{self.name} holds no text without a chat template to a schema: leave out --raw, or --schema"
+                )
+            body["json_schema"] = msgspec.Raw(request.schema.encode())
+        return body
+
+
+LLAMA_SERVER = Dialect(
+    "llama-server",
+    honours={name: name for name in _OFF},
+    # the order in which phi_magic.distribution applies them; its own draws the temperature last
+    always={"samplers": ["penalties", "temperature", "top_p", "top_k", "min_p"]},
+    tokens=True,
+)
+LLAMA_CPP_SERVER = Dialect(
+    "llama_cpp.server",
+    honours={name: name for name in ("top_k", "min_p", "repeat_penalty")},
+    usage=False,
+    plain_schema=True,
+    at_once=False,
+    broke_off="; it does so when another request comes, unless it was started with --interrupt_requests false",
+)
+VLLM = Dialect("vLLM", honours={"top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repetition_penalty"})
+OLLAMA = Dialect("Ollama's /v1", completes=False)
+LM_STUDIO = Dialect("LM Studio", honours={"top_k": "top_k", "repeat_penalty": "repeat_penalty"}, logprobs=False)
+UNKNOWN = Dialect("a server of unknown kind")

@@ -1,0 +1,285 @@
+"""The backend that asks OpenAI-compatible servers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+from ..errors import PhiError, RowsRefused
+from ..generation.backend import Event, Finished, ModelInfo, OnStatus, Started, Step, TokenText, ignore_status
+from ..generation.plan import Plan
+from ..generation.position import Position
+from ..generation.request import GenerationRequest, ModelReference
+from ..interrupt import Interrupted, Stop
+from .address import Address, parse
+from .answers import events
+from .background import call, drive
+from .client import Client
+from .native import Native
+from .servers import Server, forget, identify
+
+
+@dataclass(frozen=True)
+class _Status:
+    text: str
+
+
+Made = TypeVar("Made")
+_Emit: TypeAlias = Callable[[Event | _Status], None]
+
+
+class Remote:
+    """A :class:`~phi_magic.generation.backend.Backend` of servers, each named by its model's name.
+
+    Nothing is kept between calls but what kind each server is, for a minute.
+    """
+
+    def generate(
+        self, request: GenerationRequest, stop: Stop, *, on_status: OnStatus = ignore_status
+    ) -> Iterator[Event]:
+        """See :meth:`phi_magic.generation.backend.Backend.generate`."""
+        return self.generate_many([request], stop, on_status=on_status)
+
+    def generate_many(
+        self,
+        requests: Sequence[GenerationRequest],
+        stop: Stop,
+        *,
+        keep_errors: bool = False,
+        on_status: OnStatus = ignore_status,
+    ) -> Iterator[Event]:
+        """See :meth:`phi_magic.generation.backend.Backend.generate_many`.
+
+        As many requests are in flight as :attr:`~phi_magic.generation.request.ModelReference.in_flight` says, begun in
+        their order.
+        """
+
+        def work(emit: _Emit) -> Coroutine[Any, Any, None]:
+            return _answer_all(requests, emit, keep_errors=keep_errors)
+
+        running: set[int] = set()
+        try:
+            for item in drive(work, stop):
+                if isinstance(item, _Status):
+                    on_status(item.text)
+                    continue
+                if isinstance(item, Started):
+                    running.add(item.index)
+                elif isinstance(item, Finished):
+                    running.discard(item.index)
+                yield item
+        except Interrupted:
+            if not running:
+                raise
+            for index in sorted(running):
+                yield Finished(index=index, reason="interrupted", at=time.perf_counter())
+
+    def look(
+        self,
+        request: GenerationRequest,
+        stop: Stop,
+        *,
+        before: Position | None = None,
+        on_status: OnStatus = ignore_status,
+    ) -> Position:
+        """See :meth:`phi_magic.generation.backend.Backend.look`; the tokens' names come with each position."""
+
+        async def looked(asked: _Asked) -> Position:
+            native = asked.native("shows the probabilities of all tokens")
+            return await native.look(request, asked.vocabulary)
+
+        return _ask(request.model, looked, stop)
+
+    def tokenize(self, model: ModelReference, text: str, stop: Stop) -> list[TokenText]:
+        """See :meth:`phi_magic.generation.backend.Backend.tokenize`."""
+
+        async def cut(asked: _Asked) -> list[TokenText]:
+            return await asked.native("cuts a text into tokens without honouring control tokens in it").tokenize(text)
+
+        return _ask(model, cut, stop)
+
+    def load(self, model: ModelReference, stop: Stop, *, on_status: OnStatus = ignore_status) -> None:
+        """Find out whether the server is there and has the model; it loads the model itself."""
+
+        async def nothing(asked: _Asked) -> None: ...
+
+        _ask(model, nothing, stop, anew=True)
+
+    def describe(self, model: ModelReference, n_ctx: int, stop: Stop) -> ModelInfo:
+        """See :meth:`phi_magic.generation.backend.Backend.describe`; there is no file and no plan of ours."""
+
+        async def described(asked: _Asked) -> ModelInfo:
+            about = asked.server.models.get(asked.model, {})
+            facts = {
+                "name": asked.model,
+                "server": asked.server.dialect.name,
+                "version": asked.server.version,
+                "address": asked.address.base,
+            }
+            context = asked.context
+            return ModelInfo("", 0, facts, _lines(about), Plan(0), 0, context, context, "")
+
+        return _ask(model, described, stop, anew=True)
+
+    def models(self, name: str, stop: Stop) -> Server:
+        """Return what a server says of itself and its models, whichever of them the name names."""
+
+        async def asked() -> Server:
+            address = parse(name)
+            async with Client(address, _silently) as client:
+                return await identify(client, address, anew=True)
+
+        return call(asked, stop)
+
+    def unload(self, stop: Stop) -> None:
+        """Do nothing: a server keeps its models as it likes."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A server, the way to it, and which of its models is asked."""
+
+    client: Client
+    address: Address
+    server: Server
+    model: str
+
+    @property
+    def context(self) -> int:
+        """Tokens of the model's context, 0 where the server does not say."""
+        about = self.server.models.get(self.model, {})
+        settings = self.server.properties.get("default_generation_settings") or {}
+        return int(settings.get("n_ctx") or about.get("max_model_len") or about.get("max_context_length") or 0)
+
+    @property
+    def vocabulary(self) -> int:
+        """Tokens of the model's vocabulary, as llama-server tells."""
+        return int(self.server.models.get(self.model, {}).get("meta", {}).get("n_vocab", 0))
+
+    def native(self, what: str) -> Native:
+        """The own paths of llama-server.
+
+        Raises:
+            PhiError: it is another server; ``what`` says what llama-server alone does.
+        """
+        if not self.server.dialect.tokens:
+            raise PhiError(f"{self.server.dialect.name} cannot do this: llama-server alone {what}")
+        return Native(self.client, self.address, self.server)
+
+    def check(self, request: GenerationRequest) -> None:
+        """Refuse what the server cannot do."""
+        if request.choices or request.given is not None:
+            raise PhiError(
+                "a server gives no probabilities of given texts: choices and score need a model on this machine"
+            )
+        self.server.dialect.check(request)
+
+    async def answer(self, request: GenerationRequest, index: int) -> AsyncGenerator[Event, None]:
+        """Yield the events of an answer."""
+        dialect = self.server.dialect
+        prompt: str | list[int] | None = None
+        begun: list[Step] = []
+        if dialect.tokens:
+            native = Native(self.client, self.address, self.server)
+            prompt = await native.prompt(request, always=bool(request.begin))
+            if prompt and request.begin:
+                begun = await native.begun(request, prompt)
+                prompt += request.begin
+        elif request.raw:
+            prompt = "".join(message.content for message in request.messages)
+        if prompt is None:
+            path, body = "/chat/completions", dialect.chat(request, self.model)
+        else:
+            path, body = "/completions", dialect.completion(request, self.model, prompt)
+        async with aclosing(self.client.stream(self.address.base + path, body)) as pieces:
+            async for event in events(
+                pieces, request, self.server, self.model, base=self.address.base, index=index, begun=begun
+            ):
+                yield event
+
+
+@asynccontextmanager
+async def _asked(name: str, tell: Callable[[str], None], *, anew: bool = False) -> AsyncIterator[_Asked]:
+    """The server of a model's name; whatever goes wrong with it makes that it is asked anew the next time."""
+    address = parse(name)
+    try:
+        async with Client(address, tell) as client:
+            server = await identify(client, address, anew=anew)
+            yield _Asked(client, address, server, server.model(address))
+    except PhiError:
+        forget(address)
+        raise
+
+
+def _ask(
+    model: ModelReference, work: Callable[[_Asked], Coroutine[Any, Any, Made]], stop: Stop, *, anew: bool = False
+) -> Made:
+    """What a coroutine makes that needs a server."""
+
+    async def run() -> Made:
+        async with _asked(model.name, _silently, anew=anew) as asked:
+            return await work(asked)
+
+    return call(run, stop)
+
+
+async def _answer_all(requests: Sequence[GenerationRequest], emit: _Emit, *, keep_errors: bool) -> None:
+    """Answer requests, some of them at the same time; the first error ends all, unless errors are kept."""
+
+    def tell(text: str) -> None:
+        emit(_Status(text))
+
+    async with AsyncExitStack() as stack:
+        servers: dict[str, _Asked] = {}
+        for name in dict.fromkeys(request.model.name for request in requests):
+            servers[name] = await stack.enter_async_context(_asked(name, tell))
+        refused: dict[int, PhiError] = {}
+        for index, request in enumerate(requests):
+            try:
+                servers[request.model.name].check(request)
+            except PhiError as error:
+                refused[index] = error
+        if refused and not keep_errors:
+            reasons = {index: str(error) for index, error in refused.items()}
+            raise RowsRefused(reasons, len(requests)) if len(requests) > 1 else refused[0]
+        waiting = iter(enumerate(requests))
+
+        async def work() -> None:
+            for index, request in waiting:
+                try:
+                    if index in refused:
+                        raise refused[index]
+                    async with aclosing(servers[request.model.name].answer(request, index)) as answer:
+                        async for event in answer:
+                            emit(event)
+                except PhiError as error:
+                    if not keep_errors:
+                        raise
+                    emit(Finished(index, "error", at=time.perf_counter(), error=str(error)))
+
+        at_once = all(asked.server.dialect.at_once for asked in servers.values())
+        tasks = [asyncio.create_task(work()) for _ in range(requests[0].model.in_flight if at_once else 1)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _silently(text: str) -> None:
+    """Tell nobody."""
+
+
+def _lines(about: dict[str, Any]) -> dict[str, str]:
+    """What a server says of a model, each value as a line of text."""
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in about.items()}
+
+
+#: All ``Phi`` of a process share it.
+shared = Remote()

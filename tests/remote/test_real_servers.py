@@ -1,0 +1,166 @@
+"""The real llama_cpp.server and the real llama-server, both with the shipped model, beside the local backend."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from phi_magic import Phi, PhiError
+
+DEMO = str(files("phi_magic") / "demo" / "phi-demo.gguf")
+LLAMA_SERVER = Path(__file__).parents[2] / "build" / "llama-server" / "cmake" / "bin" / "llama-server"
+HAIKU = "Write a haiku about ice hockey"
+RAW = f"<|user|>\n{HAIKU}<|end|>\n<|assistant|>\n"
+SCHEMA = {
+    "type": "object",
+    "properties": {"age": {"type": "integer", "minimum": 0, "maximum": 99}},
+    "required": ["age"],
+    "additionalProperties": False,
+}
+
+
+@contextmanager
+def running(command, log):
+    """Run a server until the block ends; yields its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/v1"
+    with log.open("wb") as out:
+        process = subprocess.Popen([*command, "--port", str(port)], stdout=out, stderr=out)
+    try:
+        for _ in range(600):
+            try:
+                with urllib.request.urlopen(f"{url}/models", timeout=5):
+                    break
+            except (urllib.error.URLError, OSError):
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.1)
+        yield url
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def python_server(tmp_path_factory):
+    command = [sys.executable, "-m", "llama_cpp.server", "--model", DEMO, "--n_ctx", "512", "--logits_all", "true"]
+    with running(command, tmp_path_factory.mktemp("server") / "log") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def llama_server(tmp_path_factory):
+    if not LLAMA_SERVER.exists():
+        pytest.skip("llama-server is not built: make llama-server builds it, in ten minutes")
+    command = [str(LLAMA_SERVER), "--model", DEMO, "--ctx-size", "4096", "--parallel", "8"]
+    with running(command, tmp_path_factory.mktemp("server") / "log") as url:
+        yield url
+
+
+@pytest.fixture(params=["python_server", "llama_server"])
+def url(request):
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def phi(url):
+    return Phi(model=url, seed=1, max_tokens=30, temperature=0, repeat_penalty=1)
+
+
+@pytest.fixture
+def local():
+    return Phi(model="demo", seed=1, max_tokens=30, temperature=0, repeat_penalty=1)
+
+
+def test_the_greedy_text_after_the_same_tokens_is_the_local_one(phi, local):
+    assert phi(RAW, raw=True).text == local(RAW, raw=True).text
+
+
+def test_so_it_is_in_a_conversation_where_the_server_begins_a_sequence_as_the_model_wants(llama_server, local):
+    phi = Phi(model=llama_server, seed=1, max_tokens=30, temperature=0, repeat_penalty=1)
+    reply = phi(HAIKU)
+    assert reply.text == local(HAIKU).text
+    assert reply.usage.prompt_tokens == local(HAIKU).usage.prompt_tokens
+
+
+def test_llama_cpp_server_leaves_the_first_token_out_which_explains_its_other_text(python_server, local):
+    body = {"messages": [{"role": "user", "content": HAIKU}], "max_tokens": 1}
+    request = urllib.request.Request(
+        f"{python_server}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as response:
+        counted = json.load(response)["usage"]["prompt_tokens"]
+    assert counted == local(HAIKU, max_tokens=1).usage.prompt_tokens - 1  # its chat endpoint adds no <s>
+
+
+def test_a_seed_gives_the_same_text_again(phi):
+    texts = {phi(HAIKU, temperature=1, seed=5).text for _ in range(3)}
+    assert len(texts) == 1
+
+
+def test_log_probabilities_are_those_of_the_local_model(phi, local):
+    there = phi(RAW, raw=True, top_logprobs=3, max_tokens=5).tokens
+    here = local(RAW, raw=True, top_logprobs=3, max_tokens=5).tokens
+    assert len(there) == len(here)
+    for one, other in zip(there, here, strict=True):
+        assert one.logprob == pytest.approx(other.logprob, abs=0.05)
+        assert one.rank == other.rank
+
+
+def test_an_answer_follows_its_schema(phi):
+    data = phi("How old?", schema=SCHEMA, temperature=0.8).data
+    assert data is not None
+    assert 0 <= data["age"] <= 99
+
+
+def test_a_stop_ends_it_and_the_next_is_answered(phi, local):
+    stream = phi.stream(RAW, raw=True, max_tokens=400, stop=[])
+    next(stream)
+    stream.stop()
+    stream.run()
+    assert stream.reply.finish_reason in {"interrupted", "stop"}
+    assert phi(RAW, raw=True).text == local(RAW, raw=True).text
+
+
+def test_many_are_answered_in_order(phi):
+    topics = ["snow", "rain", "tea", "bees"]
+    replies = phi.map([f"Write a haiku about {topic}" for topic in topics], progress=False)
+    assert [reply.prompt.split()[-1] for reply in replies] == topics
+    assert all(reply.text for reply in replies)
+
+
+class TestLlamaServer:
+    @pytest.fixture
+    def phi(self, llama_server):
+        return Phi(model=llama_server, seed=1, max_tokens=30, temperature=0, repeat_penalty=1)
+
+    def test_a_control_token_in_a_prompt_is_text(self, phi, local):
+        prompt = "Say <|end|> twice"
+        assert phi(prompt).usage.prompt_tokens == local(prompt).usage.prompt_tokens
+
+    def test_tokenize_gives_the_models_tokens(self, phi, local):
+        assert [token.id for token in phi.tokenize("ice hockey<|end|>")] == [
+            token.id for token in local.tokenize("ice hockey<|end|>")
+        ]
+
+    def test_the_explorer_looks_at_its_tokens(self, phi, local):
+        there, here = phi.look(HAIKU), local.look(HAIKU)
+        assert there.names[int(there.logits.argmax())] == here.names[int(here.logits.argmax())]
+
+    def test_an_answer_branches(self, phi, local):
+        begin = [token.id for token in local(HAIKU).tokens[:3]]
+        assert phi(HAIKU, begin=begin).text == local(HAIKU).text
+
+
+def test_llama_cpp_server_cannot_cut_texts(python_server):
+    with pytest.raises(PhiError, match=r"llama_cpp\.server cannot do this: llama-server alone"):
+        Phi(model=python_server).tokenize("ice")

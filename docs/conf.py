@@ -23,6 +23,7 @@ author = copyright = "The phi_magic authors"  # noqa: A001  (the name that Sphin
 version = release = phi_magic.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 html_theme = "furo"
 html_title = project

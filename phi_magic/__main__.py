@@ -1,4 +1,4 @@
-"""``python -m phi_magic "Write a haiku about ice hockey"``: the answer on standard output."""
+"""``phi-magic "Write a haiku about ice hockey"``, or ``python -m phi_magic``: the answer on standard output."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _replay(notebook: Path) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m phi_magic",
+        prog="phi-magic",
         description="Ask a local language model; its answer streams to standard output.",
         epilog="A prompt can come on standard input. Exit status: 0; 2 for a usage mistake; 130 after Ctrl-C. "
         "The form `replay NOTEBOOK.ipynb` runs every answer of a saved notebook again: 0 where all are the same, else 1.",

@@ -13,7 +13,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 RUN = {"python", "ipython"}
 #: What is no cell: what a program says, what a shell is told, what Sphinx is asked for.
-NOT_RUN = {"text", "console", "{eval-rst}", "{include}", "{toctree}"}
+NOT_RUN = {"text", "console", "{eval-rst}", "{image}", "{include}", "{toctree}"}
 _CODE = {"fence", "code_block"}  # what Markdown calls a fenced and an indented block
 
 

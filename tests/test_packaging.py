@@ -50,7 +50,10 @@ def test_the_wheel_answers_in_an_environment_of_its_own(distributions, tmp_path)
     (packages / "dependencies.pth").write_text("\n".join(_without_this_project(tmp_path / "dependencies")))
     run(str(python), "-m", "pip", "install", "--no-deps", "--no-index", str(wheel), PYTHONPATH="")
     ask = [str(python), "-m", "phi_magic", "--model", "demo", "--seed", "1", "Write a haiku about ice hockey"]
-    assert run(*ask, cwd=tmp_path, PYTHONPATH="").strip()
+    answer = run(*ask, cwd=tmp_path, PYTHONPATH="")
+    assert answer.strip()
+    script = [str(tmp_path / "env" / "bin" / "phi-magic"), *ask[3:]]
+    assert run(*script, cwd=tmp_path, PYTHONPATH="") == answer
     where = run(str(python), "-c", "import phi_magic; print(phi_magic.__file__)", cwd=tmp_path, PYTHONPATH="")
     assert where.startswith(str(packages))
 

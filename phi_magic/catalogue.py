@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import PhiError
+from .generation.request import is_address
 from .machine import Budget, available, show_size
 from .models.files import KNOWN, ModelFile, file_sha256, on_this_machine, resolve
 from .paths import show_path
 from .phi import Phi
-from .remote.address import is_address
 from .rendering.table import Table
 
 

@@ -31,6 +31,7 @@ class Options(TypedDict, total=False):
     profile: str
     exact: bool
     keep_alive: float
+    cache: bool | str
     in_flight: int
     refresh_interval: float
     show_stats: bool
@@ -45,3 +46,4 @@ class Options(TypedDict, total=False):
     schema: Any
     choices: Sequence[str] | None
     given: str | None
+    now: str

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import math
 import os
+import platform
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -46,6 +47,16 @@ def physical_cores(root: Path = Path("/")) -> int:
         except OSError:
             siblings.add(str(cpu))
     return max(1, min(len(siblings), _quota(root)))
+
+
+def processor(root: Path = Path("/")) -> str:
+    """What the processor is and can do, as the bits of a computation may depend on it."""
+    try:
+        lines = (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # macOS, Windows
+        return f"{platform.machine()} {platform.processor()} {platform.release()}"
+    told = ("model name", "flags", "Features", "CPU implementer", "CPU part")
+    return "\n".join(dict.fromkeys(line for line in lines if line.partition("\t")[0].strip(" :") in told))
 
 
 def _quota(root: Path) -> int:

@@ -94,6 +94,7 @@ ASKING = (
             "into double quotes.",
         },
     ),
+    _from_trait("cache", "--cache", metavar="FILE", nargs="?", const="on"),
     _switch("--raw", text="Send the prompt as it is: no chat template, special tokens honoured."),
     _switch("--no-stream", text="Show only the end."),
     _switch("-q", "--quiet", text="Show nothing."),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -100,6 +102,8 @@ class Phi(Configurable, Settings):
             top_logprobs: how many of the likeliest tokens to keep for every token of the reply.
             continues: whether another question is likely to follow: what it will begin with is then read meanwhile.
             plan: how to run the model, as a ``Reply`` recorded it; what suits this machine where left out.
+            now: the date and time, in ISO 8601, for a chat template that writes them into the prompt; the present where
+                left out.
             identify: end only when the SHA-256 of the model's file is known, which a file outside of the hub's cache
                 takes a second for each GB for, the first time.
             schema: what the answer is held to: a JSON-schema dict, a pydantic model, a dataclass, or the path of a JSON
@@ -111,7 +115,7 @@ class Phi(Configurable, Settings):
 
         question = self._ask(prompt, **options)
         self.last = question.reply
-        return Stream(question, self._backend(question.request.model), on_status=on_status)
+        return Stream(question, self._backend(question.request.model, cache=question.cache), on_status=on_status)
 
     def map(
         self,
@@ -194,7 +198,7 @@ class Phi(Configurable, Settings):
             raise RowsRefused(refused, len(asked))
         stream = StreamAll(
             asked,
-            self._backend(*(one.request.model for one in asked)),
+            self._backend(*(one.request.model for one in asked), cache=next((one.cache for one in asked), "")),
             keep_errors=on_error == "keep",
             on_status=on_status,
         )
@@ -206,7 +210,7 @@ class Phi(Configurable, Settings):
         try:
             if isinstance(prompt, PhiError):
                 raise prompt
-            return self._ask(prompt, **options)
+            return self._ask(prompt, True, **options)
         except PhiError as error:
             question = self._ask("-", **options)
             reply = question.reply
@@ -216,6 +220,8 @@ class Phi(Configurable, Settings):
     def _ask(
         self,
         prompt: str | Sequence[Message],
+        many: bool = False,
+        /,
         *,
         raw: bool = False,
         begin: Sequence[int] = (),
@@ -227,9 +233,14 @@ class Phi(Configurable, Settings):
         schema: Any = None,
         choices: Sequence[str] | None = None,
         given: str | None = None,
+        now: str = "",
         **options: Any,
     ) -> Question:
-        """The question as a backend takes it, and the reply that it will fill in."""
+        """The question as a backend takes it, and the reply that it will fill in.
+
+        Args:
+            many: whether it is one of many: with a cache and without a seed, its seed comes from its messages.
+        """
         settings = self.settings(options)
         messages = _messages(prompt, settings["system"], raw)
         begin = (*(token.id for token in known), *begin)
@@ -242,7 +253,11 @@ class Phi(Configurable, Settings):
 
         structure = None if schema is None else read(schema)
         offered = () if choices is None else _choices(choices, together=schema is not None or bool(begin))
-        seed = settings["seed"] if settings["seed"] is not None else secrets.randbelow(SEED_MAX + 1)
+        seed, cache = settings["seed"], settings["cache"]
+        if seed is None:
+            derived = many and cache
+            seed = _derived(messages) if derived else secrets.randbelow(SEED_MAX + 1)
+            cache = cache if derived else ""  # an answer that nobody can ask for again is not kept
         reply = Reply(
             prompt=messages[-1]["content"],
             model=settings["model"],
@@ -274,20 +289,19 @@ class Phi(Configurable, Settings):
             schema=structure.text if structure else None,
             choices=offered,
             given=given,
+            now=now,
             begin=begin,
             top_logprobs=top_logprobs or (ALTERNATIVES if settings["format"] == "tokens" else 0),
             known=tuple(known),
             continues=continues,
             identify=identify,
         )
-        return Question(request, reply, structure, settings["format"] == "json")
+        return Question(request, reply, structure, settings["format"] == "json", cache)
 
-    def _backend(self, *models: ModelReference) -> Backend:
-        if self.backend is not None:
-            return self.backend
+    def _backend(self, *models: ModelReference, cache: str = "") -> Backend:
         from .backends import backend_of
 
-        return backend_of(models)
+        return backend_of(models, backend=self.backend, cache=cache)
 
     def look(
         self,
@@ -435,6 +449,12 @@ def _messages(prompt: str | Sequence[Message], system: str, raw: bool) -> list[M
     if system and not raw and messages[0]["role"] != "system":
         messages.insert(0, {"role": "system", "content": _plain(system)})
     return messages
+
+
+def _derived(messages: Sequence[Message]) -> int:
+    """A seed that is the same for the same messages."""
+    digest = hashlib.sha256(json.dumps(messages, sort_keys=True).encode()).digest()
+    return int.from_bytes(digest[:8], "big") % (SEED_MAX + 1)
 
 
 def _choices(choices: Sequence[str], *, together: bool) -> tuple[str, ...]:

@@ -15,10 +15,10 @@ from typing import Any
 
 from .errors import PhiError
 from .generation.plan import Plan
+from .generation.request import is_address
 from .models.files import file_sha256, resolve
 from .paths import read_text, show_path
 from .phi import Phi
-from .remote.address import is_address
 from .rendering import to_text
 from .rendering import token_shading as token_view
 from .rendering.formats import FORMS, bundle
@@ -181,7 +181,12 @@ def _answer(phi: Phi, record: Mapping[str, Any], plan: Plan | None, on_status: C
     options = {name: params[name] for name in _SETTINGS if name in params}
     if record["finish_reason"] == "interrupted":  # as far as it came
         options["max_tokens"] = record["usage"]["completion_tokens"]
-    options |= {"model": record["model"], "seed": record["seed"], "plan": plan}
+    options |= {
+        "model": record["model"],
+        "seed": record["seed"],
+        "plan": plan,
+        "now": str(record["engine"].get("now", "")),
+    }
     options |= {name: params[name] for name in _EXTRAS | _WHERE_ASKED if name in params}
     prompt: list[Message] = [*record["messages"], {"role": "user", "content": record["prompt"]}]
     if record["engine"].get("pass") == "wide":  # one of many, whose bits are those of wide passes

@@ -97,6 +97,7 @@ class Reply:
         ""  #: why ``data`` is None; of a row of a map, why it has no answer (``finish_reason`` is ``error`` then)
     )
     model_sha256: str | None = None
+    from_cache: bool = field(default=False, repr=False, compare=False)  #: it was made before, and kept on disk
     engine: dict[str, Any] = field(default_factory=dict, repr=False)  #: what the machine's profile chose
 
     @property
@@ -121,7 +122,7 @@ class Reply:
         plain["data"] = self._plain_data()
         if not self.messages:
             del plain["messages"], plain["left_out"]
-        for name in ("choices", "error", "reasoning"):
+        for name in ("choices", "error", "reasoning", "from_cache"):
             if not plain[name]:
                 del plain[name]
         sendable: dict[str, Any] = _sendable({**plain, "version": version("phi_magic")})
@@ -157,7 +158,7 @@ class Reply:
         parts = [
             f"{count} token{'' if count == 1 else 's'}",
             self.timings.speed if self.timings.tokens_per_second else "",
-            f"first after {self.timings.first_token:.2g} s" if count else "",
+            "from the cache" if self.from_cache else f"first after {self.timings.first_token:.2g} s" if count else "",
             f"seed {self.seed}",
             f"error: {self.error}" if self.finish_reason == "error" else self.finish_reason,
             f"the {self.left_out} oldest turns left out" if self.left_out > 1 else "",

@@ -17,6 +17,16 @@ from .sampling import Number, Sampling
 SEED_MAX = 2**32 - 2
 
 
+class Switch(Unicode):  # type: ignore[type-arg]
+    """Off (empty), ``on``, or a path; True and False are taken too."""
+
+    info_text = "on, off or a path"
+
+    def validate(self, obj: Any, value: Any) -> str:
+        word = {True: "on", False: "", "off": "", "False": "", "True": "on"}.get(value, value)
+        return str(super().validate(obj, os.fspath(word) if isinstance(word, os.PathLike) else word))
+
+
 class Settings(Sampling):
     """What an answer is made with; ``Phi`` makes it configurable."""
 
@@ -77,6 +87,10 @@ class Settings(Sampling):
         True,
         help="Keep the promise that the same question gives the same text, whatever was asked before. Without it a "
         "conversation's next answer begins a little sooner, and a near-tie may fall the other way.",
+    ).tag(config=True)
+    cache = Switch(
+        help="Keep answers on disk, and use them again: on (a file in the user's cache folder), or the path of a file. Only "
+        "answers with a seed are kept; a map without one takes each row's seed from its prompt."
     ).tag(config=True)
     keep_alive = Number(
         600.0, min=-1, max=1e9, help="Seconds without a question until the model is freed. Negative: never."

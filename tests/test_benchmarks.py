@@ -94,7 +94,7 @@ def test_what_guessing_ahead_brings_is_measured():
     assert all(float(cell.split()[0]) > 0 for row in gains for cell in row.split("|")[3:5])
 
 
-@pytest.mark.parametrize(("name", "rows"), [("worker", 10), ("busy", 4)])
+@pytest.mark.parametrize(("name", "rows"), [("worker", 10), ("busy", 4), ("cache", 3)])
 def test_a_comparison_runs_in_its_small_form(name, rows):
     command = [sys.executable, "-m", f"benchmarks.{name}", "--small"]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
@@ -107,7 +107,7 @@ def test_a_comparison_runs_in_its_small_form(name, rows):
 def test_the_document_has_a_place_for_every_table(tmp_path):
     document = tmp_path / "performance.md"
     document.write_text(DOCUMENT.read_text())
-    for kind in ("contenders", "plans", "cache types", "speculation", "worker", "busy"):
+    for kind in ("contenders", "plans", "cache types", "speculation", "worker", "busy", "cache"):
         insert(document, kind, f"a table of {kind}")
     insert(document, "plans", "another")
     assert "a table of contenders" in document.read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from datetime import datetime
 from typing import Any
 
 from ..errors import PhiError, PromptTooLong
@@ -53,7 +54,7 @@ def write(
         cached_tokens=cached,
         load=loaded - began,
         prompt=clock() - loaded,
-        engine=record(model, context.plan, room),
+        engine=record(model, context.plan, room, request),
         left_out=left_out,
         path=str(model.path),
     )
@@ -149,7 +150,7 @@ def read_prompt(runtime: Runtime, model: Model, request: GenerationRequest) -> t
             f"the prompt has {size:,} characters, the context {ceiling} tokens: shorten it", size, ceiling
         )
     if request.raw:
-        prompt, left_out = _tokens(runtime, model, request.messages, raw=True), 0
+        prompt, left_out = _tokens(runtime, model, request, request.messages), 0
     else:
         prompt, left_out = _fitted(runtime, model, request, request.messages)
     if len(prompt) >= ceiling:
@@ -159,14 +160,15 @@ def read_prompt(runtime: Runtime, model: Model, request: GenerationRequest) -> t
     return prompt, min(request.max_tokens, ceiling - len(prompt)), left_out
 
 
-def record(model: Model, plan: Plan, room: int) -> dict[str, Any]:
-    """Return what ``Reply.engine`` tells: the plan and, of a model with two sets of RoPE factors, which one applies.
+def record(model: Model, plan: Plan, room: int, request: GenerationRequest) -> dict[str, Any]:
+    """Return what ``Reply.engine`` tells: the plan, which of two sets of RoPE factors applies, the date in the prompt.
 
     Args:
         room: tokens of the prompt and of the longest answer.
     """
     factors = model.rope_factors(room)
-    return plan.to_dict() | ({"rope": factors} if factors else {})
+    dated = not request.raw and "strftime_now" in (model.chat_template or "")
+    return plan.to_dict() | ({"rope": factors} if factors else {}) | ({"now": request.now} if dated else {})
 
 
 def _fitted(
@@ -176,7 +178,7 @@ def _fitted(
     with runtime.bound("fitting the conversation to the context"):
         return fit(
             messages,
-            lambda some: _tokens(runtime, model, some, raw=False),
+            lambda some: _tokens(runtime, model, request, some),
             lambda text: len(model.tokens_within(text)),
             answer=request.max_tokens,
             ceiling=min(request.n_ctx, model.n_ctx_train),
@@ -185,11 +187,12 @@ def _fitted(
 
 def rendered(runtime: Runtime, model: Model, request: GenerationRequest) -> Rendered:
     """Render all of a request's messages to the text that the model reads."""
-    return _rendered(runtime, model, request.messages, raw=request.raw)
+    return _rendered(runtime, model, request, request.messages)
 
 
-def _rendered(runtime: Runtime, model: Model, messages: Sequence[ChatMessage], *, raw: bool) -> Rendered:
-    if raw:
+def _rendered(runtime: Runtime, model: Model, request: GenerationRequest, messages: Sequence[ChatMessage]) -> Rendered:
+    """Render some messages as the request wants them."""
+    if request.raw:
         return Rendered("".join(message.content for message in messages))
     with runtime.bound("the model's chat template"):
         return render(
@@ -198,11 +201,12 @@ def _rendered(runtime: Runtime, model: Model, messages: Sequence[ChatMessage], *
             controls=model.controls,
             bos="" if model.bos is None else model.control_text(model.bos),
             eos="" if model.eos is None else model.control_text(model.eos),
+            now=datetime.fromisoformat(request.now) if request.now else None,
         )
 
 
-def _tokens(runtime: Runtime, model: Model, messages: Sequence[ChatMessage], *, raw: bool) -> list[int]:
-    prompt = _rendered(runtime, model, messages, raw=raw)
+def _tokens(runtime: Runtime, model: Model, request: GenerationRequest, messages: Sequence[ChatMessage]) -> list[int]:
+    prompt = _rendered(runtime, model, request, messages)
     with runtime.bound("cutting the prompt into tokens"):
         return model.tokenize(prompt.text, shield=prompt.shield)
 

@@ -175,7 +175,7 @@ def _begin(runtime: Runtime, batch: Batch, sequence: int, job: _Job, stop: Stop)
         cached_tokens=cached,
         load=job.load,
         prompt=runtime.clock() - began,
-        engine={**record(model, context.plan, job.room), "pass": "wide"},
+        engine={**record(model, context.plan, job.room, job.request), "pass": "wide"},
         left_out=job.left_out,
         path=str(model.path),
     )

@@ -150,7 +150,7 @@ def _read(runtime: Runtime, batch: Batch, lane: int, ballot: Ballot, stop: Stop)
         cached_tokens=cached,
         load=ballot.load,
         prompt=runtime.clock() - began,
-        engine={**record(model, context.plan, ballot.room), "pass": "wide"},
+        engine={**record(model, context.plan, ballot.room, ballot.request), "pass": "wide"},
         left_out=ballot.left_out,
         path=str(model.path),
     )

@@ -59,7 +59,7 @@ def evaluate(
                         cached_tokens=cached,
                         load=loaded - began,
                         prompt=clock() - loaded,
-                        engine={**record(model, context.plan, len(prompt) + limit), "pass": "given"},
+                        engine={**record(model, context.plan, len(prompt) + limit, request), "pass": "given"},
                         left_out=left_out,
                         path=str(model.path),
                     )

@@ -49,6 +49,7 @@ class Started(msgspec.Struct, frozen=True, tag=True):
         left_out: how many of the oldest turns were left out for want of room.
         path: the model's file on this machine, where it is there.
         model_sha256: the hash of that file, where it is known.
+        from_cache: whether the answer was made before, and kept.
     """
 
     index: int = 0
@@ -60,6 +61,7 @@ class Started(msgspec.Struct, frozen=True, tag=True):
     left_out: int = 0
     path: str = ""
     model_sha256: str | None = None
+    from_cache: bool = False
 
 
 class Step(msgspec.Struct, frozen=True, tag=True):

@@ -27,7 +27,7 @@ class Recorder:
             reply.usage.prompt_tokens, reply.usage.cached_tokens = event.prompt_tokens, event.cached_tokens
             timings.load, timings.prompt = event.load, event.prompt
             reply.engine, reply.left_out = event.engine, event.left_out
-            reply.model_sha256 = event.model_sha256
+            reply.model_sha256, reply.from_cache = event.model_sha256, event.from_cache
             return ""
         if isinstance(event, Finished):
             reply.finish_reason = event.reason

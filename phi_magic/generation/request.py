@@ -44,6 +44,11 @@ class SamplingParameters:
         return self.temperature <= GREEDY_BELOW
 
 
+def is_address(model: str) -> bool:
+    """Whether the name of a model names a server rather than a file."""
+    return model.lower().startswith(("http://", "https://"))
+
+
 @dataclass(frozen=True)
 class ModelReference:
     """Which model, and how it is run.
@@ -85,6 +90,8 @@ class GenerationRequest:
         raw: send the messages without the chat template, and honour special tokens in them.
         schema: JSON Schema, as text, that the answer is constrained to.
         choices: the texts of which the answer is one; nothing is decoded, each one's probability is computed.
+        now: the date and time, in ISO 8601, that a chat template writes into the prompt if it asks for them; empty: the
+            present, in local time.
         given: an answer to evaluate instead of writing one: its tokens get the records that drawn ones have.
         begin: token ids that the answer begins with, whatever would have been drawn.
         top_logprobs: how many of the likeliest tokens are recorded at every step.
@@ -106,6 +113,7 @@ class GenerationRequest:
     schema: str | None = None
     choices: tuple[str, ...] = ()
     given: str | None = None
+    now: str = ""
     begin: tuple[int, ...] = ()
     top_logprobs: int = 0
     known: tuple[Token, ...] = ()

@@ -36,6 +36,7 @@ class Question:
     reply: Reply
     structure: Structure | None = None
     json: bool = False  #: the answer is to be parsed into ``Reply.data``
+    cache: str = ""  #: where the answer is looked for and kept; empty: nowhere
 
     def parse(self) -> None:
         """Fill in ``data``, where JSON was asked for; where the answer has none, ``error`` says why."""

@@ -9,8 +9,8 @@ from IPython.core.magic import line_magic, magics_class, no_var_expand
 from IPython.display import display
 
 from ..errors import PhiError
+from ..generation.request import is_address
 from ..options import unknown
-from ..remote.address import is_address
 from .adapting import PhiMagics, one_line
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..rendering.table import Table
 
 _SURE = re.compile(r"(?<!\S)-y(?!\S)")
-ACTIONS = ("list", "pull", "load", "unload", "info", "rm")
+ACTIONS = ("list", "pull", "load", "unload", "info", "rm", "cache")
 
 
 @magics_class
@@ -37,6 +37,7 @@ class ModelsMagics(PhiMagics):
         %phi_models load phi-2       load it now rather than with the first question
         %phi_models unload           free the loaded model's memory
         %phi_models info demo        what its GGUF says: licence, architecture, chat template, hash
+        %phi_models cache            where answers are kept (--cache), how many and how large; cache clear removes them
         %phi_models rm phi-2         delete it from the hub's cache, after a question; -y answers it
 
         NAME is a known name, owner/repo/file.gguf on the hub, ollama:MODEL or a path; load and info without it take
@@ -53,7 +54,9 @@ class ModelsMagics(PhiMagics):
                 raise PhiError(f"%phi_models {action} takes no name, and there is {given!r}")
             if action in ("pull", "rm") and not given:
                 raise PhiError(f"%phi_models {action} needs the name of a model")
-            name = given.strip("\"'") or ("" if action == "list" else self.phi.model)
+            if action == "cache" and given not in ("", "clear"):
+                raise PhiError(f"%phi_models cache takes nothing or clear, and there is {given!r}")
+            name = given.strip("\"'") or ("" if action in ("list", "cache") else self.phi.model)
             if action == "rm":
                 self._remove(name, sure=sure)
             else:
@@ -63,6 +66,23 @@ class ModelsMagics(PhiMagics):
         from ..catalogue import listing, served
 
         _show(served(name) if is_address(name) else listing(self.phi))
+
+    def _cache(self, action: str) -> None:
+        from ..generation.cache import default_path, opened
+        from ..machine import show_size
+        from ..paths import expanded, show_path
+
+        setting = self.phi.cache or "on"
+        path = default_path() if setting == "on" else expanded(setting)
+        if not path.exists():
+            print(f"{show_path(path)}: no answers are kept yet")
+            return
+        store = opened(setting)
+        count, size = store.size()
+        if action == "clear":
+            store.clear()
+        verb = "removed" if action else "kept"
+        print(f"{show_path(path)}: {count:,} answer{'s' * (count != 1)}, {show_size(size)} {verb}")
 
     def _info(self, name: str) -> None:
         from ..catalogue import information

@@ -50,6 +50,14 @@ def file_sha256(path: Path) -> str:
     return sha256
 
 
+def remembered_sha256(path: Path) -> str | None:
+    """The SHA-256 of a file, where it is remembered and the file is as it was."""
+    try:
+        return _recalled(_memory(path), _state(path))
+    except OSError:
+        return None
+
+
 def _state(path: Path) -> dict[str, object]:
     """What tells one content of a file from another."""
     status = path.stat()

@@ -36,11 +36,6 @@ class Address:
             return host == "localhost"
 
 
-def is_address(model: str) -> bool:
-    """Whether the name of a model names a server rather than a file."""
-    return model.lower().startswith(("http://", "https://"))
-
-
 def parse(model: str) -> Address:
     """Read the name of a model on a server.
 

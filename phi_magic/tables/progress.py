@@ -29,6 +29,7 @@ class Progress:
         self.done = 0  #: rows that are finished, the failed ones included
         self.failed = 0  #: rows with an error in the place of an answer
         self.tokens = 0  #: of answers
+        self.reused = 0  #: rows answered from the cache
         self._most = most
         self._clock = clock
         self._ended = bytearray(count)  # 1 for each row that is finished
@@ -51,6 +52,7 @@ class Progress:
         if reply.finish_reason == "error":
             self.failed += 1
             return
+        self.reused += bool(reply.from_cache and self._ended[index])
         if index not in self._begun:
             self._prompts += 1
             self._prompt_tokens += reply.usage.prompt_tokens - reply.usage.cached_tokens
@@ -94,7 +96,8 @@ class Progress:
         rows = f"{self.count:,} row{'s' * (self.count != 1)}"
         if interrupted:
             rows = f"interrupted after {self.done:,} of {rows}"
-        parts = [rows, f"{self.tokens:,} tokens", f"{self.failed:,} failed", duration(self.seconds)]
+        parts = [rows, f"{self.tokens:,} tokens", f"{self.failed:,} failed"]
+        parts += [f"{self.reused:,} from the cache"] * bool(self.reused) + [duration(self.seconds)]
         return " · ".join(parts)
 
 

@@ -1,0 +1,338 @@
+"""Answers kept on disk: a request that was answered before is answered again without a model.
+
+That is safe because an answer depends on nothing but its key: the request in its canonical form, the model file's SHA-256,
+the kind of pass, and what computes it (llama.cpp's libraries, the processor, this package). Only whole answers enter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import msgspec
+
+from ..errors import PhiError
+from ..interrupt import Stop
+from ..machine import processor
+from ..models.files import ModelFile, resolve
+from ..models.fingerprint import Identity, remembered_sha256
+from ..paths import cache_folder, expanded, show_path
+from .backend import Backend, Event, Finished, ModelInfo, OnStatus, Started, Step, TokenText, ignore_status
+from .position import Position
+from .request import GenerationRequest, ModelReference, is_address
+
+#: Bytes of a file beyond which the answers that were not used for longest are removed.
+LARGEST = 1_000_000_000
+_APPLICATION = 0x70686931  # "phi1": by it SQLite's header tells whose file it is
+_LIBRARIES = {".so", ".dylib", ".dll"}
+_PATIENCE = 10.0  # seconds that a write waits for another process
+
+_EVICT = "DELETE FROM answers WHERE key IN (SELECT key FROM answers ORDER BY used LIMIT ?)"
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[Event]).decode
+_log = logging.getLogger("phi_magic")
+
+
+class Store:
+    """A file with answers by their keys, which several processes and threads may use at the same time.
+
+    Args:
+        path: the file; it is made where there is none.
+        largest: bytes that the answers may take.
+
+    Raises:
+        PhiError: the file is damaged, another program's, or cannot be written.
+    """
+
+    def __init__(self, path: Path, *, largest: int = LARGEST) -> None:
+        self.path = path
+        self._largest = largest
+        self._lock = threading.Lock()
+        self._failed = False
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+            self._prepare()
+        except (sqlite3.Error, OSError) as error:
+            raise self._unusable(error) from None
+
+    def _prepare(self) -> None:
+        run = self._connection.execute
+        tables = {name for (name,) in run("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        [application] = run("PRAGMA application_id").fetchone()
+        if tables and application != _APPLICATION:
+            raise PhiError(f"{show_path(self.path)}: is another program's file; name another one for the cache")
+        run("PRAGMA journal_mode = WAL")
+        run("PRAGMA synchronous = NORMAL")
+        run(f"PRAGMA application_id = {_APPLICATION}")
+        run("CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, used REAL NOT NULL, events BLOB NOT NULL)")
+        run("CREATE INDEX IF NOT EXISTS by_use ON answers (used)")
+
+    def get(self, key: bytes) -> list[Event] | None:
+        """Return an answer's events, or None.
+
+        Raises:
+            PhiError: the file is damaged.
+        """
+        try:
+            with self._lock:
+                found = self._connection.execute("SELECT events FROM answers WHERE key = ?", (key,)).fetchone()
+                if found:
+                    with suppress(sqlite3.OperationalError):  # a full disk, or a file that may only be read
+                        self._connection.execute("UPDATE answers SET used = ? WHERE key = ?", (time.time(), key))
+            return _decode(found[0]) if found else None
+        except (sqlite3.Error, msgspec.DecodeError) as error:
+            raise self._unusable(error) from None
+
+    def put(self, key: bytes, events: Sequence[Event]) -> None:
+        """Keep an answer's events. Where they cannot be written, that is logged once, in one line."""
+        try:
+            with self._lock:
+                run = self._connection.execute
+                run("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", (key, time.time(), _encode(events)))
+                if self._bytes() > self._largest:
+                    [count] = run("SELECT count(*) FROM answers").fetchone()
+                    run(_EVICT, (max(1, count // 10),))
+        except sqlite3.Error as error:
+            if not self._failed:
+                self._failed = True
+                _log.warning("%s: answers are not kept: %s", show_path(self.path), error)
+
+    def size(self) -> tuple[int, int]:
+        """Return how many answers there are, and the bytes that they take."""
+        try:
+            with self._lock:
+                [count] = self._connection.execute("SELECT count(*) FROM answers").fetchone()
+                return count, self._bytes()
+        except sqlite3.Error as error:
+            raise self._unusable(error) from None
+
+    def clear(self) -> None:
+        """Remove all answers."""
+        try:
+            with self._lock:
+                self._connection.execute("DELETE FROM answers")
+                self._connection.execute("VACUUM")
+        except sqlite3.Error as error:
+            raise self._unusable(error) from None
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+    def _bytes(self) -> int:
+        run = self._connection.execute
+        pages, free, size = (
+            run(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * size)
+
+    def _unusable(self, error: Exception) -> PhiError:
+        return PhiError(
+            f"{show_path(self.path)}: cannot be used as a cache ({error}); delete it, or name another file for the cache"
+        )
+
+
+def default_path() -> Path:
+    """Return the file that is used where none is named; it need not exist."""
+    return cache_folder() / "answers.sqlite"
+
+
+@cache
+def _opened(path: Path, process: int) -> Store:
+    return Store(path)
+
+
+def opened(setting: str) -> Store:
+    """Return the store that a value of the ``cache`` setting names; opened once in a process.
+
+    Raises:
+        PhiError: the file cannot be used.
+    """
+    path = default_path() if setting == "on" else expanded(setting).absolute()
+    if not path.exists():
+        _opened.cache_clear()  # it was deleted; an open one would write into nothing
+    return _opened(path, os.getpid())
+
+
+class Cached:
+    """A :class:`~phi_magic.generation.backend.Backend` that answers from a store what it has, and asks another the rest.
+
+    Args:
+        backend: what answers the rest, and does everything else.
+        store: the answers that there are.
+    """
+
+    def __init__(self, backend: Backend, store: Store) -> None:
+        self._backend = backend
+        self._store = store
+
+    def generate(
+        self, request: GenerationRequest, stop: Stop, *, on_status: OnStatus = ignore_status
+    ) -> Iterator[Event]:
+        """See :meth:`phi_magic.generation.backend.Backend.generate`."""
+        keeping = _Keeping(self._store, request, stop, together=bool(request.choices))
+        if known := keeping.known():
+            yield from known
+            return
+        events = self._backend.generate(request, stop, on_status=on_status)
+        with closing(events):  # type: ignore[type-var]  # events are a generator's
+            for event in events:
+                keeping.add(event)
+                yield event
+
+    def generate_many(
+        self,
+        requests: Sequence[GenerationRequest],
+        stop: Stop,
+        *,
+        keep_errors: bool = False,
+        on_status: OnStatus = ignore_status,
+    ) -> Iterator[Event]:
+        """See :meth:`phi_magic.generation.backend.Backend.generate_many`; what is known comes first."""
+        asked: list[tuple[int, _Keeping]] = []
+        for index, request in enumerate(requests):
+            keeping = _Keeping(self._store, request, stop, together=True)
+            if known := keeping.known():
+                yield from (msgspec.structs.replace(event, index=index) for event in known)
+            else:
+                asked.append((index, keeping))
+            stop.check()
+        if not asked:
+            return
+        others = [keeping.request for _, keeping in asked]
+        events = self._backend.generate_many(others, stop, keep_errors=keep_errors, on_status=on_status)
+        with closing(events):  # type: ignore[type-var]  # events are a generator's
+            for event in events:
+                index, keeping = asked[event.index]
+                keeping.add(event)
+                yield msgspec.structs.replace(event, index=index)
+
+    def look(
+        self,
+        request: GenerationRequest,
+        stop: Stop,
+        *,
+        before: Position | None = None,
+        on_status: OnStatus = ignore_status,
+    ) -> Position:
+        """See :meth:`phi_magic.generation.backend.Backend.look`."""
+        return self._backend.look(request, stop, before=before, on_status=on_status)
+
+    def tokenize(self, model: ModelReference, text: str, stop: Stop) -> list[TokenText]:
+        """See :meth:`phi_magic.generation.backend.Backend.tokenize`."""
+        return self._backend.tokenize(model, text, stop)
+
+    def load(self, model: ModelReference, stop: Stop, *, on_status: OnStatus = ignore_status) -> None:
+        """See :meth:`phi_magic.generation.backend.Backend.load`."""
+        self._backend.load(model, stop, on_status=on_status)
+
+    def describe(self, model: ModelReference, n_ctx: int, stop: Stop) -> ModelInfo:
+        """See :meth:`phi_magic.generation.backend.Backend.describe`."""
+        return self._backend.describe(model, n_ctx, stop)
+
+    def unload(self, stop: Stop) -> None:
+        """See :meth:`phi_magic.generation.backend.Backend.unload`."""
+        self._backend.unload(stop)
+
+
+class _Keeping:
+    """One request's answer, on its way from the store or into it.
+
+    Where the hash of the model's file is not known yet, it is computed beside the answer, which is then kept at its end.
+    """
+
+    def __init__(self, store: Store, request: GenerationRequest, stop: Stop, *, together: bool) -> None:
+        self.request = request
+        self._store = store
+        self._stop = stop
+        self._pass = "wide" if together else "single"
+        self._events: list[Event] = []
+        self._path = Path()
+        self._sha256: str | None = None
+        self._dated = False
+
+    def known(self) -> list[Event] | None:
+        """The events of the answer, as of now; None where it is not there."""
+        if not self.request.exact:
+            return None
+        file = self._file()
+        if not (file and file.sha256):
+            return None
+        events = self._store.get(_key(self.request, file.sha256, self._pass))
+        return [_again(event, file) for event in events] if events else None
+
+    def add(self, event: Event) -> None:
+        """Take in an event of a new answer; a whole answer is kept."""
+        self._events.append(event)
+        if isinstance(event, Started):
+            self._path, self._sha256 = Path(event.path), event.model_sha256
+            self._dated = "now" in event.engine and not self.request.now
+        if isinstance(event, Finished):
+            if event.reason in ("stop", "length") and self.request.exact and not self._dated:
+                name = self.request.model.name
+                identity = Identity(self._path, name if is_address(name) else self._sha256)
+                identity.wait(self._stop)
+                if identity.sha256:
+                    self._store.put(_key(self.request, identity.sha256, self._pass), self._events)
+            self._events = []
+
+    def _file(self) -> ModelFile | None:
+        """The model's file with its hash, where both are known."""
+        name = self.request.model.name
+        if is_address(name):
+            return ModelFile(name, Path(), sha256=name)
+        file = _found(name)
+        if file is None or file.sha256:
+            return file
+        return ModelFile(file.name, file.path, sha256=remembered_sha256(file.path))
+
+
+def _found(name: str) -> ModelFile | None:
+    """The model's file, where it is on this machine; finding out that it is not is the backend's to say."""
+    try:
+        return resolve(name, download=False)
+    except PhiError:
+        return None
+
+
+def _again(event: Event, file: ModelFile) -> Event:
+    """A kept event as one of now; nothing was loaded, read or drawn for it."""
+    now = time.perf_counter()
+    if isinstance(event, Started):
+        path = str(file.path) if event.path else ""
+        return msgspec.structs.replace(event, load=0, prompt=0, path=path, model_sha256=file.sha256, from_cache=True)
+    return (
+        msgspec.structs.replace(event, at=now, drawn=False)
+        if isinstance(event, Step)
+        else msgspec.structs.replace(event, at=now)
+    )
+
+
+def _key(request: GenerationRequest, sha256: str, kind: str) -> bytes:
+    """What an answer depends on, as 32 bytes."""
+    nameless = replace(request, model=replace(request.model, name=""))  # the file is known by its hash
+    parts = [nameless.canonical(), sha256.encode(), kind.encode(), _computing().encode()]
+    return hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in parts)).digest()
+
+
+@cache
+def _computing() -> str:
+    """What computes an answer: this package, llama.cpp's libraries as they were installed, and the processor."""
+    from importlib.metadata import distribution, version
+
+    files = distribution("llama_cpp_python").files or []
+    libraries = sorted(f"{file.name} {file.hash.value}" for file in files if file.hash and file.suffix in _LIBRARIES)
+    versions = [f"{name} {version(name)}" for name in ("phi_magic", "llama_cpp_python")]
+    return "\n".join([*versions, *libraries, processor()])

@@ -1,0 +1,340 @@
+"""Answers that are kept on disk, and used again."""
+
+import logging
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from phi_magic import Phi, PhiError
+from phi_magic.engine.engine import Engine
+from phi_magic.generation import cache as caches
+from phi_magic.generation.backend import Finished, Started, Step
+from phi_magic.generation.cache import Store, default_path, opened
+from phi_magic.generation.request import GenerationRequest, ModelReference, SamplingParameters
+from phi_magic.models.files import resolve
+from tests.openai_server import OpenAIServer
+
+HAIKU = "Write a haiku about ice hockey"
+EVENTS = [Started(prompt_tokens=3), Step(text="Hi", at=1.0), Finished(reason="stop", at=2.0)]
+
+
+class Counting:
+    """A backend that counts what it is asked."""
+
+    def __init__(self):
+        self.engine = Engine()
+        self.asked = 0
+
+    def generate(self, request, stop, **options):
+        self.asked += 1
+        return self.engine.generate(request, stop, **options)
+
+    def generate_many(self, requests, stop, **options):
+        self.asked += len(requests)
+        return self.engine.generate_many(requests, stop, **options)
+
+
+@pytest.fixture
+def phi(tmp_path):
+    phi = Phi(model="demo", seed=1, max_tokens=12, cache=str(tmp_path / "answers.sqlite"))
+    phi.backend = Counting()
+    return phi
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path / "store.sqlite")
+    yield store
+    store.close()
+
+
+class TestAnswers:
+    def test_the_second_is_the_same_and_asks_nobody(self, phi):
+        first, second = phi(HAIKU, top_logprobs=2), phi(HAIKU, top_logprobs=2)
+        assert phi.backend.asked == 1
+        assert (first.from_cache, second.from_cache) == (False, True)
+        for name in ("text", "tokens", "seed", "params", "finish_reason", "model_sha256", "engine"):
+            assert getattr(second, name) == getattr(first, name)
+        assert second.usage.completion_tokens == first.usage.completion_tokens
+        assert "from the cache" in second.stats()
+        assert "tokens/s" not in second.stats()
+
+    def test_it_streams(self, phi):
+        phi(HAIKU)
+        stream = phi.stream(HAIKU)
+        assert "".join(stream) == stream.reply.text
+        assert stream.reply.from_cache
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"temperature": 0.1},
+            {"top_p": 0.5},
+            {"seed": 2},
+            {"max_tokens": 11},
+            {"stop": ["e"]},
+            {"system": "Be brief."},
+            {"schema": {"type": "integer"}},
+            {"choices": ["a", "b"]},
+            {"raw": True},
+            {"top_logprobs": 1},
+            {"begin": [300]},
+            {"n_ctx": 512},
+            {"profile": "memory"},
+            {"now": "2026-01-01T00:00:00"},
+        ],
+        ids=lambda change: next(iter(change)),
+    )
+    def test_another_question_is_asked(self, phi, change):
+        phi(HAIKU)
+        phi(HAIKU, **change)
+        assert phi.backend.asked == 2
+
+    @pytest.mark.parametrize("change", [{"n_threads": 1}, {"keep_alive": 5}, {"format": "text"}, {"show_stats": False}])
+    def test_what_the_text_does_not_depend_on_changes_nothing(self, phi, change):
+        phi(HAIKU)
+        assert phi(HAIKU, **change).from_cache
+
+    def test_the_model_is_known_by_its_content(self, phi, tmp_path):
+        copy = tmp_path / "copy.gguf"
+        copy.write_bytes(resolve("demo").path.read_bytes())
+        phi(HAIKU)
+        first = phi(HAIKU, model=str(copy))  # its hash is not known yet
+        assert first.text == phi(HAIKU, model=str(copy)).text
+        assert phi(HAIKU, model=str(copy)).from_cache
+
+    def test_one_of_many_is_not_one_alone(self, phi):
+        phi(HAIKU)
+        assert not phi.map([HAIKU], progress=False)[0].from_cache
+        assert phi.map([HAIKU], progress=False)[0].from_cache
+
+    def test_without_a_seed_nothing_is_kept(self, phi):
+        phi.seed = None
+        phi(HAIKU)
+        phi(HAIKU)
+        assert phi.backend.asked == 2
+        assert opened(phi.cache).size()[0] == 0
+
+    @pytest.mark.parametrize("options", [{"exact": False}, {"cache": False}])
+    def test_what_is_not_promised_or_not_wanted_is_not_kept(self, phi, options):
+        phi(HAIKU, **options)
+        phi(HAIKU, **options)
+        assert phi.backend.asked == 2
+
+    def test_a_stopped_answer_is_not_kept(self, phi):
+        stream = phi.stream(HAIKU, max_tokens=200, stop=[])
+        next(stream)
+        stream.stop()
+        stream.run()
+        assert stream.reply.finish_reason == "interrupted"
+        assert opened(phi.cache).size()[0] == 0
+
+    def test_another_llama_cpp_or_processor_asks_again(self, phi, monkeypatch):
+        phi(HAIKU)
+        monkeypatch.setattr(caches, "_computing", lambda: "another")
+        assert not phi(HAIKU).from_cache
+
+    def test_no_process_is_started_for_what_is_kept(self, phi):
+        phi(HAIKU)
+        other = Phi(model="demo", seed=1, max_tokens=12, cache=phi.cache)
+        from phi_magic.generation.worker import shared
+
+        shared.close()
+        assert other(HAIKU).from_cache
+        assert shared.pid is None
+
+    def test_a_servers_answers_are_kept_by_its_address(self, tmp_path):
+        with OpenAIServer() as server:
+            phi = Phi(model=server.url, seed=1, cache=str(tmp_path / "answers.sqlite"))
+            assert [phi("Hi").from_cache for _ in range(2)] == [False, True]
+            assert len(server.asked) == 1
+
+
+class TestMap:
+    def test_it_goes_on_with_the_rest(self, phi):
+        prompts = [f"Write a haiku about {topic}" for topic in ("snow", "rain", "tea", "bees")]
+        some = phi.map(prompts[1:3], progress=False)
+        every = phi.map(prompts, progress=False)
+        assert [reply.from_cache for reply in every] == [False, True, True, False]
+        assert [reply.text for reply in every[1:3]] == [reply.text for reply in some]
+        assert [reply.text for reply in every] == [
+            reply.text for reply in phi.map(prompts, cache=False, progress=False)
+        ]
+
+    def test_without_a_seed_each_row_has_that_of_its_prompt(self, phi):
+        phi.seed = None
+        prompts = [HAIKU, "Write a haiku about snow", HAIKU]
+        first, again = phi.map(prompts, progress=False), phi.map(prompts, progress=False)
+        assert first[0].seed == first[2].seed != first[1].seed
+        assert all(reply.from_cache for reply in again)
+
+    def test_a_kept_row_and_an_error_stand_side_by_side(self, phi):
+        phi.map([HAIKU], n_ctx=128, progress=False)
+        replies = phi.map([HAIKU, "word " * 300], n_ctx=128, on_error="keep", progress=False)
+        assert [reply.finish_reason == "error" for reply in replies] == [False, True]
+        assert replies[0].from_cache
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+    def test_a_killed_kernel_loses_the_unfinished_rows_alone(self, tmp_path):
+        path = tmp_path / "answers.sqlite"
+        program = (
+            "from phi_magic import Phi\n"
+            f"phi = Phi(model='demo', max_tokens=12, cache={str(path)!r})\n"
+            "stream = phi.stream_all([(f'Write a haiku about {n}', {}) for n in range(300)])\n"
+            "for _ in stream:\n"
+            "    print(sum(r.finish_reason != 'interrupted' for r in stream.replies), flush=True)\n"
+        )
+        with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as kernel:
+            for line in kernel.stdout:
+                if int(line) >= 120:
+                    os.kill(kernel.pid, signal.SIGKILL)
+                    break
+        kept = opened(str(path)).size()[0]
+        assert 120 <= kept < 300
+        phi = Phi(model="demo", max_tokens=12)
+        prompts = [f"Write a haiku about {number}" for number in range(300)]
+        resumed = phi.map(prompts, cache=str(path), progress=False)
+        assert sum(reply.from_cache for reply in resumed) == kept
+        whole = phi.map(prompts, seed=[reply.seed for reply in resumed], progress=False)
+        assert [reply.text for reply in resumed] == [reply.text for reply in whole]
+
+
+class TestFile:
+    def test_a_foreign_file_is_refused_by_name(self, tmp_path):
+        path = tmp_path / "mine.sqlite"
+        with sqlite3.connect(path) as other:
+            other.execute("CREATE TABLE mine (a)")
+        other.close()
+        before = path.read_bytes()
+        with pytest.raises(PhiError, match=r"mine\.sqlite: is another program's file"):
+            Phi(model="demo", seed=1, cache=str(path))(HAIKU)
+        assert path.read_bytes() == before
+
+    def test_what_is_no_database_is_refused_by_name(self, tmp_path):
+        path = tmp_path / "notes.txt"
+        path.write_text("important " * 500)
+        with pytest.raises(PhiError, match=r"notes\.txt: cannot be used as a cache \(file is not a database\)"):
+            Phi(model="demo", seed=1, cache=str(path))(HAIKU)
+        assert path.read_text() == "important " * 500
+
+    def test_a_damaged_one_is_refused_by_name(self, tmp_path):
+        store = Store(tmp_path / "damaged.sqlite")
+        for number in range(200):
+            store.put(number.to_bytes(32, "big"), [Started(), Step(text="x" * 500), Finished(reason="stop")])
+        store.close()
+        data = bytearray((tmp_path / "damaged.sqlite").read_bytes())
+        data[4096:] = bytes(len(data) - 4096)
+        (tmp_path / "damaged.sqlite").write_bytes(data)
+        with pytest.raises(PhiError, match=r"damaged\.sqlite: cannot be used as a cache"):
+            Store(tmp_path / "damaged.sqlite").get((5).to_bytes(32, "big"))
+
+    def test_a_folder_that_cannot_be_written_is_named(self):
+        with pytest.raises(PhiError, match="/proc/answers/a: cannot be used as a cache"):
+            Store(Path("/proc/answers/a"))
+
+    def test_a_full_disk_is_one_line_and_the_answers_go_on(self, phi, caplog):
+        store = opened(phi.cache)
+        store._connection.execute("PRAGMA max_page_count = 1")
+        with caplog.at_level(logging.WARNING, "phi_magic"):
+            texts = [phi(HAIKU, seed=seed, max_tokens=200).text for seed in range(4)]
+        assert all(texts)
+        [record] = caplog.records
+        assert record.getMessage().endswith("answers are not kept: database or disk is full")
+        caches._opened.cache_clear()
+
+    def test_the_least_used_answers_make_room(self, tmp_path):
+        store = Store(tmp_path / "small.sqlite", largest=300_000)
+        keys = [number.to_bytes(32, "big") for number in range(100)]
+        for key in keys:
+            store.put(key, [Started(), Step(text="x" * 10_000), Finished(reason="stop")])
+            assert store.get(keys[0])  # this one stays in use
+            time.sleep(0.001)
+        count, size = store.size()
+        assert 5 < count < 40
+        assert size <= 310_000
+        assert store.get(keys[0])
+        assert store.get(keys[1]) is None
+        store.close()
+
+    def test_what_was_put_is_what_comes(self, store):
+        store.put(b"key", EVENTS)
+        assert store.get(b"key") == EVENTS
+        assert store.get(b"other") is None
+        store.clear()
+        assert store.size()[0] == 0
+
+    def test_several_use_it_at_once(self, tmp_path):
+        path = tmp_path / "shared.sqlite"
+        program = (
+            "import sys\nfrom pathlib import Path\nfrom phi_magic.generation.cache import Store\n"
+            "from phi_magic.generation.backend import Finished, Started, Step\n"
+            "store = Store(Path(sys.argv[1]))\n"
+            "for n in range(200):\n"
+            "    store.put(f'{sys.argv[2]} {n}'.encode(), [Started(), Step(text=str(n)), Finished(reason='stop')])\n"
+            "    assert store.get(f'{sys.argv[2]} {n}'.encode())\n"
+        )
+        others = [subprocess.Popen([sys.executable, "-c", program, str(path), str(name)]) for name in range(3)]
+        assert [other.wait() for other in others] == [0, 0, 0]
+        store = Store(path)
+        assert store.size()[0] == 600
+        with ThreadPoolExecutor(4) as threads:
+            found = list(threads.map(lambda number: store.get(f"1 {number}".encode()), range(200)))
+        assert [events[1].text for events in found] == [str(number) for number in range(200)]
+        store.close()
+
+    def test_a_file_that_was_deleted_is_made_anew(self, phi):
+        phi(HAIKU)
+        for path in Path(phi.cache).parent.glob("answers.sqlite*"):
+            path.unlink()
+        assert not phi(HAIKU).from_cache
+        assert phi(HAIKU).from_cache
+
+
+class TestMagics:
+    @pytest.fixture
+    def ip(self, shell):
+        shell.run_line_magic("load_ext", "phi_magic")
+        shell.run_line_magic("config", "Phi.model = 'demo'")
+        return shell
+
+    def test_a_cell_run_again_says_so(self, ip, capsys):
+        for _ in range(2):
+            ip.run_cell_magic("phi", "--cache --seed 1 -n 8 -o answer", HAIKU)
+        assert ip.user_ns["answer"].from_cache
+        assert default_path().exists()
+
+    def test_the_setting_takes_on_off_and_a_path(self, ip):
+        for value, is_now in (
+            ("True", "on"),
+            ("'on'", "on"),
+            ("False", ""),
+            ("'off'", ""),
+            ("'my.sqlite'", "my.sqlite"),
+        ):
+            ip.run_line_magic("config", f"Phi.cache = {value}")
+            assert ip.run_line_magic("config", "Phi.cache") == is_now
+
+    def test_what_is_kept_is_told_and_cleared(self, ip, capsys):
+        ip.run_line_magic("phi_models", "cache")
+        assert "no answers are kept yet" in capsys.readouterr().out
+        ip.run_cell_magic("phi", "--cache --seed 1 -n 8 -q", HAIKU)
+        ip.run_line_magic("phi_models", "cache")
+        assert "1 answer, " in capsys.readouterr().out
+        ip.run_line_magic("phi_models", "cache clear")
+        assert "removed" in capsys.readouterr().out
+        ip.run_line_magic("phi_models", "cache")
+        assert "0 answers, " in capsys.readouterr().out
+
+
+def test_the_key_is_of_plain_requests():
+    request = GenerationRequest(ModelReference("demo"), (), SamplingParameters(), 1, 5)
+    assert caches._key(request, "a", "wide") == caches._key(request, "a", "wide")
+    assert caches._key(request, "a", "wide") != caches._key(request, "b", "wide")
+    assert caches._key(request, "a", "wide") != caches._key(request, "a", "single")

@@ -6,12 +6,11 @@ import json
 import uuid
 from collections.abc import Callable
 from dataclasses import InitVar, dataclass, field
-from importlib.resources import files
+from functools import reduce
 from pathlib import Path
 from typing import Literal
 
 import jsonschema
-import numpy as np
 import pydantic
 import pytest
 from IPython.core.completer import provisionalcompleter
@@ -19,8 +18,6 @@ from IPython.core.error import UsageError
 
 from phi_magic import Phi, PhiError
 from phi_magic.__main__ import main
-from phi_magic.engine.grammar import Grammar
-from phi_magic.engine.model import Model
 from phi_magic.generation.stream import Question
 from phi_magic.replay import Recorded, replay
 from phi_magic.schema.structure import Structure, read
@@ -56,159 +53,26 @@ class Poem:
     tags: dict[str, int] = field(default_factory=dict)
 
 
-@pytest.fixture(scope="module")
-def model():
-    model = Model(Path(str(files("phi_magic") / "demo" / "phi-demo.gguf")))
-    yield model
-    model.close()
-
-
 @pytest.fixture
 def phi():
     return Phi(model="demo", max_tokens=200)
 
 
-def follows(model, schema, text):
-    """Whether the grammar lets a model write a text as a whole answer, token by token."""
-    grammar = Grammar(model, json.dumps(schema))
-    for token in model.tokens_within(text):
-        if grammar.complete or token not in grammar.allowed():
-            return False
-        grammar.accept(token)
-    return grammar.complete or any(model.ends(int(token)) for token in grammar.allowed())
-
-
-# Schema, an answer that it allows, an answer that it does not.
-CASES = [
-    ({"type": "string"}, '"ice"', "5"),
-    ({"type": "string", "minLength": 2, "maxLength": 3}, '"ab"', '"abcd"'),
-    ({"type": "string", "pattern": "^[a-c]+$"}, '"abc"', '"abd"'),
-    ({"type": "string", "format": "date"}, '"2024-02-29"', '"2024-2-9"'),
-    ({"type": "integer"}, "-12", "1.5"),
-    ({"type": "integer", "minimum": 3, "maximum": 17}, "17", "18"),
-    ({"type": "number", "exclusiveMinimum": 0}, "0.5", "0"),
-    ({"type": "integer", "multipleOf": 5}, "35", "36"),
-    ({"type": "boolean"}, "true", "1"),
-    ({"type": "null"}, "null", "false"),
-    ({"type": ["string", "null"]}, "null", "1"),
-    ({"const": {"a": [1]}}, '{"a": [1]}', '{"a": [2]}'),
-    ({"enum": ["ice", 5]}, "5", '"sea"'),
-    ({"type": "array", "items": {"type": "integer"}, "minItems": 1, "maxItems": 2}, "[1, 2]", "[1, 2, 3]"),
-    ({"type": "array", "prefixItems": [{"type": "integer"}], "items": False}, "[1]", "[1, 2]"),
-    (PERSON, '{"name": "Ida", "age": 9}', '{"name": "Ida"}'),
-    (PERSON, '{"name":"Ida","age":9}', '{"name": "Ida", "age": 9, "more": 1}'),
-    ({"type": "object", "additionalProperties": {"type": "integer"}}, '{"a": 1}', '{"a": "b"}'),
-    ({"type": "object", "patternProperties": {"^n": {"type": "null"}}}, '{"no": null}', '{"no": 1}'),
-    ({"type": "object", "minProperties": 1, "additionalProperties": {"type": "null"}}, '{"a": null}', "{}"),
-    ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "null", '"x"'),
-    ({"allOf": [{"type": "integer", "minimum": 3}, {"maximum": 5}]}, "4", "6"),
-    ({"$defs": {"n": {"type": "integer"}}, "type": "array", "items": {"$ref": "#/$defs/n"}}, "[1]", '["1"]'),
-    (
-        {"type": "object", "properties": {"next": {"$ref": "#"}}, "additionalProperties": False},
-        '{"next": {}}',
-        '{"x": 1}',
-    ),
+SCHEMAS = [
+    {"type": "string"},
+    {"type": "string", "format": "date"},
+    {"type": "number", "exclusiveMinimum": 0},
+    {"type": "null"},
+    {"enum": ["ice", 5]},
+    PERSON,
+    {"type": "object", "patternProperties": {"^n": {"type": "null"}}},
+    {"allOf": [{"type": "integer", "minimum": 3}, {"maximum": 5}]},
 ]
-
-
-@pytest.mark.parametrize(("schema", "right", "wrong"), CASES, ids=lambda case: str(case)[:40])
-def test_what_validates_can_be_written_and_nothing_else(model, schema, right, wrong):
-    validates = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker()).is_valid
-    assert validates(json.loads(right))
-    assert not validates(json.loads(wrong))
-    assert follows(model, schema, right)
-    assert not follows(model, schema, wrong)
-
-
-@pytest.mark.parametrize(
-    ("schema", "name"),
-    [
-        ({"not": {"type": "string"}}, "not"),
-        ({"if": {"type": "string"}, "then": {"maxLength": 2}}, "if"),
-        ({"type": "array", "uniqueItems": True}, "uniqueItems"),
-        ({"type": "array", "contains": {"const": 1}}, "contains"),
-        ({"propertyNames": {"maxLength": 3}}, "propertyNames"),
-        ({"unevaluatedProperties": False}, "unevaluatedProperties"),
-        ({"dependentSchemas": {"a": {}}}, "dependentSchemas"),
-        ({"oneOf": [{"type": "integer"}, {"minimum": 2}]}, "oneOf"),
-        ({"type": "string", "format": "shoe-size"}, "format"),
-        ({"type": "string", "pattern": "(?=a)b"}, "regex"),
-        ({"$ref": "https://example.com/schema.json"}, "example.com"),
-        ({"x-guidance": {"lenient": True}, "not": {}}, "not"),
-    ],
-    ids=lambda case: str(case)[:40],
-)
-def test_what_cannot_be_kept_is_refused_by_name(model, schema, name):
-    with pytest.raises(PhiError) as error:
-        Grammar(model, json.dumps(schema))
-    assert name in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def deep(count, wrap, inner):
-    for _ in range(count):
-        inner = wrap(inner)
-    return inner
-
-
-HOSTILE = {
-    "deep objects": '{"properties": {"a": ' * 50_000 + "{}" + "}}" * 50_000,
-    "deep within the limit": '{"properties": {"a": ' * 9_000 + "{}" + "}}" * 9_000,
-    "deep arrays": json.dumps(deep(60, lambda s: {"type": "array", "items": s}, {})),
-    "left recursion": json.dumps({"$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}, {}]}}, "$ref": "#/$defs/a"}),
-    "only itself": json.dumps({"$ref": "#"}),
-    "a circle": json.dumps({"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}),
-    "no end": json.dumps({"type": "object", "properties": {"x": {"$ref": "#"}}, "required": ["x"]}),
-    "doubling": json.dumps(
-        {
-            "$defs": {f"d{i}": {"allOf": [{"$ref": f"#/$defs/d{i + 1}"}] * 2} for i in range(20)} | {"d20": {}},
-            "$ref": "#/$defs/d0",
-        }
-    ),
-    "long text": json.dumps({"type": "string", "minLength": 10**9}),
-    "many items": json.dumps({"type": "array", "minItems": 10**9}),
-    "nested repeats": json.dumps({"type": "string", "pattern": "^((a{1,1000}){1,1000}){1,1000}$"}),
-    "many states": json.dumps({"type": "string", "pattern": "^(.*a.{20})$"}),
-    "a large factor": json.dumps({"type": "integer", "multipleOf": 7919 * 104729}),
-    "a wide range": json.dumps({"type": "number", "minimum": 0.1234567890123, "maximum": 1e300}),
-    "wide alternatives": json.dumps(
-        {"anyOf": [{"properties": {f"k{i}": {}}, "required": [f"k{i}"]} for i in range(2500)]}
-    ),
-    "a long key": json.dumps({"properties": {"x" * 100_000: {}}, "required": ["x" * 100_000], "type": "object"}),
-    "larger than allowed": json.dumps({"enum": [f"x{i}" for i in range(100_000)]}),
-    "false": json.dumps({"type": "integer", "minimum": 2, "maximum": 1}),
-    "a lone surrogate": '{"const": "\\ud800"}',
-    "no JSON": "{",
-    "NUL": '{"const": "\\u0000"}',
-}
-
-
-@pytest.mark.parametrize("schema", HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_schema_is_followed_or_refused_in_one_line(model, schema):
-    random = np.random.default_rng(0)
-    try:
-        grammar = Grammar(model, schema)
-        for _ in range(40):
-            token = int(random.choice(grammar.allowed()))
-            if model.ends(token):
-                break
-            grammar.accept(token)
-            if grammar.complete:
-                break
-    except PhiError as error:
-        assert "\n" not in str(error)  # noqa: PT017 (being followed is as good)
-
-
-def test_a_token_that_is_not_allowed_is_refused(model):
-    grammar = Grammar(model, json.dumps({"type": "integer"}))
-    [letter] = model.tokens_within("x")
-    with pytest.raises(PhiError, match="does not follow the schema"):
-        grammar.accept(letter)
 
 
 class TestAnswers:
     @pytest.mark.parametrize("temperature", [0, 0.8, 3])
-    @pytest.mark.parametrize("schema", [schema for schema, *_ in CASES[::3]], ids=lambda schema: str(schema)[:40])
+    @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: str(schema)[:40])
     def test_an_answer_validates_unless_it_was_cut(self, phi, schema, temperature):
         for seed in range(2):
             reply = phi("Describe someone", schema=schema, temperature=temperature, seed=seed, max_tokens=60)
@@ -304,7 +168,7 @@ class TestAnswers:
             ("nope.json", "cannot be read"),
             ({"a": {1, 2}}, "not JSON"),
             ({"const": float("nan")}, "not JSON"),
-            (deep(50_000, lambda s: {"items": s}, {}), "nested too deep"),
+            (reduce(lambda inner, _: {"items": inner}, range(50_000), {}), "nested too deep"),
         ],
         ids=lambda case: str(type(case)),
     )
@@ -454,10 +318,6 @@ class TestObjects:
     def test_an_answer_that_breaks_its_schema_gives_no_object(self, schema, text):
         with pytest.raises(PhiError, match="the answer breaks its schema"):
             read(schema).parse(text)
-
-    def test_a_constant_that_would_be_rounded_is_refused(self, model):
-        with pytest.raises(PhiError, match="2\\*\\*53"):
-            Grammar(model, json.dumps({"const": 2**53 + 1}))
 
 
 class TestMagic:

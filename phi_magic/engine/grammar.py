@@ -36,12 +36,15 @@ class Grammar:
     Args:
         model: The model whose tokens are masked.
         schema: JSON Schema, as text.
+        thinking: The markers between which a reasoning model thinks before it answers, such as ``<think>`` and
+            ``</think>``. The answer then begins with any text up to the closing marker, with or without the opening
+            one (which may stand in the prompt), cannot end before the closing marker, and follows the schema after it.
 
     Raises:
         PhiError: The text is no schema, or the schema says what cannot be kept while the answer is written.
     """
 
-    def __init__(self, model: Model, schema: str) -> None:
+    def __init__(self, model: Model, schema: str, *, thinking: tuple[str, str] | None = None) -> None:
         from llguidance import LLMatcher
 
         if len(schema) > LONGEST_SCHEMA:
@@ -52,6 +55,8 @@ class Grammar:
         except ValueError as error:
             raise PhiError(f"the schema cannot be followed: {_line(error)}") from None
         _refuse_rounded(json.loads(schema))
+        if thinking:
+            source = _after_thinking(model, thinking, source)
         self._matcher = LLMatcher(_vocabulary(model), source, log_level=0)
         self._mask = np.zeros(-(-model.n_vocab // 32), dtype=np.int32)
         self._check("the schema cannot be followed")
@@ -89,6 +94,21 @@ class Grammar:
     def _check(self, what: str) -> None:
         if self._matcher.is_error():
             raise PhiError(f"{what}: {_line(self._matcher.get_error())}")
+
+
+def _after_thinking(model: Model, thinking: tuple[str, str], source: str) -> str:
+    """Put any text up to a closing marker before the JSON of llguidance's grammar ``source``.
+
+    A marker is a control token of the model, which stands for no text, or text that several tokens may spell.
+    """
+    opening, closing = thinking
+    first = f"<[{model.controls[opening]}]>?" if opening in model.controls else ""
+    if closing in model.controls:
+        thoughts = f"thoughts: TEXT <[{model.controls[closing]}]>\nTEXT: /(.|\\n)*/"
+    else:
+        thoughts = f"thoughts[suffix={json.dumps(closing)}]: /(.|\\n)*/"
+    schema = json.dumps(json.loads(source)["grammars"][0]["json_schema"])
+    return f"start: {first} thoughts SPACE json\n{thoughts}\nSPACE: /[ \\n]{{0,8}}/\njson: %json {schema}\n"
 
 
 def _refuse_rounded(schema: Any, *, constant: bool = False) -> None:

@@ -21,13 +21,17 @@ $(LAB) $(DEVELOP) $(TRAINING) $(DOCS): pyproject.toml tools/environment.py
 	@"$(PYTHON)" tools/environment.py $(extras)
 	@touch $@
 
+PLAIN := not kernel and not hub and not browser and not packaging and not torture
+
 .PHONY: help
 help:
 	@echo "make demo    a haiku in the terminal, then the quickstart notebook in a real kernel"
 	@echo "make lab     JupyterLab on the examples"
 	@echo "make test    every tier of tests: plain, kernel, hub, browser, packaging"
 	@echo "make torture the long forms of the tests of reliability, for docs/reliability.md; an hour"
-	@echo "make check   formatter, linter, strict type checker"
+	@echo "make plain   the plain tier alone, which needs neither a notebook server nor a browser"
+	@echo "make coverage which lines the plain tier runs, worker processes included; fails below the floor"
+	@echo "make check   formatter, linter, strict type checker, checks of the workflows for GitHub"
 	@echo "make docs    the pages of docs/ and the reference, into build/docs"
 	@echo "make model   train the shipped model again"
 	@echo "make bench   measure speed and memory beside Llama and Candle, for docs/performance.md; an hour"
@@ -47,6 +51,18 @@ lab: $(LAB)
 test: $(DEVELOP)
 	$(BIN)/python -m pytest -m "not torture"
 
+.PHONY: plain
+plain: $(DEVELOP)
+	$(BIN)/python -m pytest -m "$(PLAIN)"
+
+.PHONY: coverage
+coverage: $(DEVELOP)
+	mkdir -p build/coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -m "$(PLAIN)"
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
 .PHONY: torture
 torture: $(DEVELOP)
 	$(BIN)/python -m pytest -m torture -o faulthandler_timeout=0; status=$$?; \
@@ -57,6 +73,9 @@ check: $(DEVELOP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/zizmor --quiet --offline .github/workflows
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/defect.yml .github/ISSUE_TEMPLATE/idea.yml
 
 .PHONY: docs
 docs: $(DOCS)

@@ -28,9 +28,10 @@ def fill_in(app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def settings() -> Iterator[str]:
-    """Every trait: its type, default, bounds, options and help."""
+    """A table of all options and settings, then every trait: its type, default, bounds, options and help."""
     os.environ.pop("PHI_MAGIC_MODEL", None)  # it would pass for the default
     defaults = Phi()
+    yield from _table(defaults)
     for name, trait in sorted(Phi.class_traits(config=True).items()):
         yield f".. py:attribute:: phi_magic.Phi.{name}"
         yield f"   :type: {_kind(trait)}"
@@ -42,6 +43,29 @@ def settings() -> Iterator[str]:
         if name in _FLAGS:
             yield f"   :Options: {', '.join(f'``{flag}``' for flag in _FLAGS[name])}"
         yield ""
+
+
+def _table(defaults: Phi) -> Iterator[str]:
+    """The options of ``%phi`` and ``%%phi`` with their settings, then the settings that have no option."""
+    rows = [["option", "setting", "takes", "default"]]
+    for option in (*ASKING, *CELL):
+        metavar = option.keywords.get("metavar")
+        spelled = ", ".join(f"``{flag}``" for flag in option.flags) + (f" *{metavar}*" if metavar else "")
+        says = option.keywords["help"].replace("%%", "%").partition(".")[0]
+        rows.append([spelled, *(_row(option.trait, defaults) if option.trait else ["", _plain(says), ""])])
+    rows += [["", *_row(name, defaults)] for name in sorted(Phi.class_traits(config=True).keys() - _FLAGS.keys())]
+    yield from (".. list-table::", "   :header-rows: 1", "")
+    for first, *others in rows:
+        yield f"   * - {first}"
+        yield from (f"     - {cell}" for cell in others)
+    yield ""
+
+
+def _row(name: str, defaults: Phi) -> list[str]:
+    """The cells of a setting: its name, what it takes, and its default."""
+    default = getattr(defaults, name)
+    shown = "" if default in ("", None, []) else f"``{default}``"
+    return [f":py:attr:`~phi_magic.Phi.{name}`", _plain(takes(Phi.class_traits()[name])), shown]
 
 
 def magics() -> Iterator[str]:

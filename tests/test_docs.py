@@ -1,4 +1,4 @@
-"""Every block of code in docs/: those of notebooks and of Python run, in the order of their page, and none is left out."""
+"""Every block of code in docs/ and the README: those of notebooks and of Python run, in the order of their page, and none is left out."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from markdown_it import MarkdownIt
 
 import phi_magic
 
-DOCS = Path(__file__).parent.parent / "docs"
-PAGES = sorted(DOCS.rglob("*.md"))
+PROJECT = Path(__file__).parent.parent
+DOCS = PROJECT / "docs"
+PAGES = [PROJECT / "README.md", *sorted(DOCS.rglob("*.md"))]
 RUN = {"python", "ipython"}
 #: What is no cell: what a program says, what a shell is told, what Sphinx is asked for.
 NOT_RUN = {"text", "console", "{eval-rst}", "{image}", "{include}", "{toctree}"}
@@ -22,12 +23,12 @@ def blocks(page):
     return [token for token in MarkdownIt().parse(page.read_text(encoding="utf-8")) if token.type in _CODE]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
 def test_a_block_says_whether_it_runs(page):
     assert {block.info.partition(" ")[0] for block in blocks(page)} <= RUN | NOT_RUN
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
 def test_its_cells_run_from_the_top(page, shell, monkeypatch):
     monkeypatch.setenv("PHI_MAGIC_MODEL", "demo")
     shell.run_line_magic("load_ext", "phi_magic")
@@ -38,7 +39,7 @@ def test_its_cells_run_from_the_top(page, shell, monkeypatch):
 
 def test_there_are_cells_to_run():
     pages = {page.name for page in PAGES if any(block.info.strip() in RUN for block in blocks(page))}
-    assert {"index.md", "conversations.md", "structure.md", "replay.md", "models.md"} <= pages
+    assert {"README.md", "index.md", "conversations.md", "structure.md", "replay.md", "models.md"} <= pages
 
 
 def test_every_public_name_is_in_the_reference():

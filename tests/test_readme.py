@@ -1,15 +1,23 @@
-"""What the README says of options is what the traits say."""
+"""What the README points at is there; tests/test_docs.py runs its cells."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import re
 from pathlib import Path
 
+import pytest
+
 PROJECT = Path(__file__).parent.parent
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+LINKS = sorted({link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("https:")})
 
 
-def test_its_tables_are_those_of_the_traits():
-    command = [sys.executable, str(PROJECT / "tools" / "options_table.py"), "--check"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert not done.returncode, done.stderr
+@pytest.mark.parametrize("link", LINKS)
+def test_what_it_links_to_is_in_the_repository(link):
+    assert (PROJECT / link).exists()
+
+
+def test_its_commands_are_in_the_makefile():
+    targets = re.findall(r"^([\w-]+):", (PROJECT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    commands = set(re.findall(r"(?:`|\$ )make ([a-z]+)", README))
+    assert {"demo", "lab"} <= commands <= set(targets)

@@ -14,7 +14,7 @@ import pytest
 from phi_magic import PhiError
 from phi_magic.engine.grammar import Grammar
 from phi_magic.engine.model import Model
-from tests.test_structure import follows
+from tests.engine.test_grammar import follows
 
 DRAFTS = {"draft2020-12": jsonschema.Draft202012Validator, "draft7": jsonschema.Draft7Validator}
 #: Files of the suite with cases that the grammar holds an answer to in part; docs/structure.md says so.

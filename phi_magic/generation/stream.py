@@ -192,7 +192,8 @@ def _recorded(
                 if isinstance(event, Started) and event.path and questions[number].request.identify:
                     identities[number] = Identity(Path(event.path), event.model_sha256)
                 if isinstance(event, Finished):
-                    questions[number].parse()
+                    with stop.letting_interrupts():  # the validators of a class may take any time
+                        questions[number].parse()
                 yield number, text
         for identity in identities.values():
             identity.wait(stop)

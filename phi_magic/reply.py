@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -192,9 +193,12 @@ class Reply:
         """``data`` as JSON types, also where it is an instance of a class."""
         if self.data is None or isinstance(self.data, bool | int | float | str | list | dict):
             return self.data
-        from pydantic_core import to_jsonable_python
+        from pydantic_core import to_json
 
-        return to_jsonable_python(self.data, fallback=str)
+        try:
+            return json.loads(to_json(self.data, fallback=str, inf_nan_mode="null"))
+        except Exception:  # noqa: BLE001 (serializers are the user's code; the record has the text of the answer too)
+            return None
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, str], dict[str, Any]]:
         return VIEWS["markdown"](self), {"phi_magic": self.record()}

@@ -3,6 +3,7 @@
 import datetime as dt
 import enum
 import json
+import signal
 import uuid
 from collections.abc import Callable
 from dataclasses import InitVar, dataclass, field
@@ -184,6 +185,54 @@ class TestAnswers:
         with pytest.raises(PhiError, match=r"Odd has no JSON schema: .*Callable"):
             phi("x", schema=Odd)
 
+    def test_a_class_has_fields_of_a_format_that_no_grammar_knows(self, phi):
+        @dataclass
+        class File:
+            path: Path
+            content: bytes
+
+        assert phi("A file", schema=File, max_tokens=3).text
+        assert read(File).parse('{"path": "a.txt", "content": "b"}') == File(Path("a.txt"), b"b")
+
+    def test_an_answer_is_shown_and_recorded_though_its_class_cannot_be_written(self, phi):
+        class Closed(pydantic.BaseModel):
+            number: Literal[1, 3]
+
+            @pydantic.field_serializer("number")
+            def written(self, number):
+                raise RuntimeError("no")
+
+        reply = phi("A number", schema=Closed, seed=1)
+        assert isinstance(reply.data, Closed)
+        record = reply.to_dict()
+        assert (record["text"], record["data"]) == (reply.text, None)
+
+    def test_a_number_too_large_for_a_field_is_none_in_the_record(self, phi):
+        @dataclass
+        class Large:
+            number: float
+
+        reply = phi("A number", max_tokens=1)
+        reply.data = read(Large).parse(f'{{"number": {10**400}}}')
+        assert json.loads(json.dumps(reply.to_dict(), allow_nan=False))["data"] == {"number": None}
+
+    def test_an_interrupt_ends_a_validator_and_the_answer_stays(self, phi):
+        after = []
+
+        @dataclass
+        class Endless:
+            number: Literal[1, 3]
+
+            def __post_init__(self):
+                signal.raise_signal(signal.SIGINT)
+                after.append("went on")
+
+        stream = phi.stream("A number", schema=Endless, seed=1)
+        with pytest.raises(KeyboardInterrupt):
+            stream.run()
+        assert (after, stream.reply.finish_reason) == ([], "stop")
+        assert json.loads(stream.reply.text)["number"] in (1, 3)
+
     def test_one_row_without_an_object_does_not_end_a_map(self, phi):
         @dataclass
         class Picky:
@@ -297,6 +346,32 @@ class TestObjects:
         with pytest.raises(PhiError, match="Angry refuses the answer: "):
             read(Angry).parse('{"name": "a"}')
 
+    def test_an_error_that_cannot_be_written_or_is_long_is_one_line_too(self):
+        class Mute(Exception):
+            def __str__(self):
+                raise RuntimeError("mute")
+
+        class Angry(pydantic.BaseModel):
+            error: Literal["mute", "long"]
+
+            @pydantic.field_validator("error")
+            @classmethod
+            def fail(cls, error):
+                raise Mute if error == "mute" else ValueError("long " * 1000)
+
+        with pytest.raises(PhiError, match=r"Angry refuses the answer: .*Mute"):
+            read(Angry).parse('{"error": "mute"}')
+        with pytest.raises(PhiError, match="Angry refuses the answer: error: Value error, long") as error:
+            read(Angry).parse('{"error": "long"}')
+        assert len(str(error.value)) < 300
+
+    def test_a_lone_surrogate_is_replaced(self):
+        @dataclass
+        class Named:
+            name: str
+
+        assert read(Named).parse('{"name": "a\\ud800"}') == Named("a?")
+
     def test_a_class_that_is_not_defined_yet_is_named(self):
         @dataclass
         class Early:
@@ -337,6 +412,22 @@ class TestMagic:
     def test_one_that_was_cut_says_so(self, ip, capsys):
         ip.run_cell_magic("phi", "--schema person -n 3", "Someone")
         assert "cut by its length" in capsys.readouterr().err
+
+    def test_an_answer_that_its_class_refuses_is_shown_and_bound(self, ip, capsys):
+        @dataclass
+        class Odd:
+            number: Literal[2, 4]
+
+            def __post_init__(self):
+                raise RuntimeError("not odd")
+
+        ip.user_ns["Odd"] = Odd
+        ip.run_cell_magic("phi", "--schema Odd --seed 1 -o answer", "A number")
+        answer = ip.user_ns["answer"]
+        assert (json.loads(answer.text)["number"] in (2, 4), answer.data) == (True, None)
+        shown = capsys.readouterr()
+        assert answer.text in shown.out
+        assert "Odd refuses the answer: RuntimeError: not odd" in shown.err
 
     def test_a_sweep_is_held_to_it(self, ip):
         ip.run_cell_magic("phi_sweep", "seed=1:3 --schema person -o df", "Someone")

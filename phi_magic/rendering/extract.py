@@ -59,20 +59,9 @@ def code(text: str) -> Block | None:
 
 
 def data(text: str) -> Any:
-    """Find the JSON value of an answer, as :func:`located` does, without its spelling.
-
-    Raises:
-        PhiError: The answer holds none.
-    """
-    return located(text)[0]
-
-
-def located(text: str) -> tuple[Any, str]:
     """Find the JSON value of an answer: the whole text, a code block, or the first object or array in the prose.
 
-    Returns:
-        The value, in whose strings a lone surrogate (which no front end could be sent) is replaced, and the part of the
-        answer that spells it.
+    A lone surrogate in a string, which no front end could be sent, is replaced.
 
     Raises:
         PhiError: The answer holds no JSON, or JSON that is broken, cut short, has ``NaN`` or infinite numbers, or is
@@ -83,11 +72,10 @@ def located(text: str) -> tuple[Any, str]:
     try:
         if source[:1] not in ("{", "["):
             try:
-                return _cleaned(_DECODER.decode(source), 0), source
+                return _cleaned(_DECODER.decode(source), 0)
             except ValueError:
                 source = found.source.strip() if found else source[_first_bracket(source) :]
-        value, end = _DECODER.raw_decode(source)
-        return _cleaned(value, 0), source[:end]
+        return _cleaned(_DECODER.raw_decode(source)[0], 0)
     except json.JSONDecodeError as error:
         reason = f"{error.msg}, line {error.lineno} column {error.colno}" if source else "it is empty"
         raise PhiError(f"the answer is not JSON: {reason}") from None

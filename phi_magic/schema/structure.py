@@ -12,11 +12,12 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from traceback import format_exception_only
 from typing import TYPE_CHECKING, Any
 
 from ..errors import PhiError
 from ..paths import expanded, read_text, show_path
-from ..rendering.extract import located
+from ..rendering.extract import data
 from ..reply import Reply
 from .check import check, check_schema
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 #: Characters of the longest schema: a longer one takes seconds to compile, and nothing can interrupt that.
 LONGEST_SCHEMA = 200_000
+
+#: The formats that llguidance 1.9 knows and pydantic writes.
+_FORMATS = ("date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uri", "uuid")
 
 _TAKES = "a JSON-schema dict, a pydantic model, a dataclass, or the path of a JSON file"
 
@@ -48,9 +52,9 @@ class Structure:
         Raises:
             PhiError: The answer was cut, it breaks the schema, or the class refuses it.
         """
-        value, source = located(text)
+        value = data(text)
         check(self.text, value)
-        return value if self.kind is None else _instance(self.kind, source)
+        return value if self.kind is None else _instance(self.kind, value)
 
     def fill(self, reply: Reply) -> None:
         """Make the object of a whole answer, ``reply.data``; where there is none, ``reply.error`` says why."""
@@ -134,8 +138,8 @@ def _without_more(schema: Any) -> Any:
     """Allow the objects of a class no members but those that it names, unless the class says so itself.
 
     A class drops or refuses other members, and a language model that may invent some does. ``oneOf`` (a discriminated
-    union) becomes ``anyOf`` and ``uniqueItems`` (a set) is left out, because a grammar cannot express them, and the
-    class decides in the end.
+    union) becomes ``anyOf``; ``uniqueItems`` (a set) and formats that are pydantic's own, such as ``path``, are left
+    out. A grammar cannot express them, and the class decides in the end.
     """
     if isinstance(schema, list):
         return [_without_more(item) for item in schema]
@@ -146,23 +150,23 @@ def _without_more(schema: Any) -> Any:
         if key in ("properties", "$defs")
         else _without_more(value)
         for key, value in schema.items()
-        if key not in ("default", "discriminator", "uniqueItems")
+        if key not in ("default", "discriminator", "uniqueItems") and (key != "format" or value in _FORMATS)
     }
     return {"additionalProperties": False, **closed} if isinstance(schema.get("properties"), dict) else closed
 
 
-def _instance(kind: type, source: str) -> Any:
-    """Make the instance of a class. From text rather than from values, since a strict model takes a date only so."""
+def _instance(kind: type, value: Any) -> Any:
+    """Make the instance of a class. From JSON text rather than from values, as a strict model takes a date only so."""
     from pydantic import ValidationError
 
     try:
-        return _adapter(kind).validate_json(source)
+        return _adapter(kind).validate_json(json.dumps(value))
     except ValidationError as error:
         told = error.errors(include_url=False, include_context=False)[:3]
         reason = "; ".join(f"{'.'.join(map(str, item['loc'])) or 'it'}: {item['msg']}" for item in told)
     except Exception as error:  # noqa: BLE001 (validators and __post_init__ are the user's code)
-        reason = f"{type(error).__name__}: {_reason(error)}"
-    raise PhiError(f"{kind.__name__} refuses the answer: {reason}")
+        reason = format_exception_only(error)[-1].split("\n")[0]  # also of an error whose own __str__ raises
+    raise PhiError(f"{kind.__name__} refuses the answer: {reason[:200]}")
 
 
 def _reason(error: Exception) -> str:

@@ -97,6 +97,7 @@ bench: $(DEVELOP)
 	$(BIN)/python -m benchmarks.worker --write
 	$(BIN)/python -m benchmarks.busy --write
 	$(BIN)/python -m benchmarks.cache --write
+	$(BIN)/python -m benchmarks.cluster --write
 
 # What tests/remote asks beside llama_cpp.server; ten minutes on two cores, and cmake.
 .PHONY: llama-server

@@ -9,21 +9,34 @@ from .errors import PhiError
 from .generation.request import is_address
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from .generation.backend import Backend
     from .generation.request import ModelReference
 
 
-def backend_of(models: Iterable[ModelReference], *, backend: Backend | None = None, cache: str = "") -> Backend:
+def backend_of(
+    models: Iterable[ModelReference],
+    *,
+    backend: Backend | None = None,
+    executor: Executor | None = None,
+    cache: str = "",
+) -> Backend:
     """Return what answers for models: servers, or the worker process where no server is named.
 
     Args:
         backend: what answers instead.
+        executor: what runs many requests, on its processes.
         cache: where answers are kept, as the setting says it; empty: nowhere.
 
     Raises:
         PhiError: some are on a server, and some on this machine; or the cache cannot be used.
     """
     found = backend or _backend_of(models)
+    if executor is not None:
+        from .generation.executor import Distributed
+
+        found = Distributed(executor, found, backend_of)
     if not cache:
         return found
     from .generation.cache import Cached, opened

@@ -142,6 +142,14 @@ MAPPING = (
             "the other rows, with a column that says why a row has no answer. Default: stop.",
         },
     ),
+    Option(
+        ("--executor",),
+        {
+            "dest": "executor",
+            "metavar": "VAR",
+            "help": "A variable with a concurrent.futures.Executor, whose processes answer: this machine's, or a cluster's.",
+        },
+    ),
 )
 
 

@@ -17,6 +17,8 @@ from .sampling import Sampling
 from .settings import ANSWER_TRAITS, SEED_MAX, Settings
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from typing_extensions import Unpack
 
     from .conversation import Conversation
@@ -123,6 +125,7 @@ class Phi(Configurable, Settings):
         *,
         progress: bool = True,
         on_error: str = "stop",
+        executor: Executor | None = None,
         **options: Unpack[Options],
     ) -> list[Reply]:
         """Answer every prompt; the replies are in the prompts' order.
@@ -135,6 +138,8 @@ class Phi(Configurable, Settings):
             progress: show a bar.
             on_error: ``stop`` refuses the whole map where prompts cannot be asked; ``keep`` answers the others, and
                 records each error in its reply.
+            executor: any ``concurrent.futures.Executor``: its processes, on this machine or on a cluster, answer the
+                prompts. The texts are those of this machine, where the machines are of the same kind.
             options: as in :meth:`stream`; ``seed`` may be a list with a seed for each prompt.
 
         Raises:
@@ -144,7 +149,7 @@ class Phi(Configurable, Settings):
         from .tables.bar import run
         from .tables.prompts import questions
 
-        stream = self.stream_all(questions(prompts, options), on_error=on_error)
+        stream = self.stream_all(questions(prompts, options), on_error=on_error, executor=executor)
         if stream.replies:
             run(stream, shown=progress)
         return stream.replies
@@ -178,6 +183,7 @@ class Phi(Configurable, Settings):
         *,
         on_status: Callable[[str], None] = lambda _: None,
         on_error: str = "stop",
+        executor: Executor | None = None,
     ) -> StreamAll:
         """Answer questions, each with its own options (those of :meth:`stream`), together: iterate over what this
         returns for the numbers of the replies that grew; its ``replies`` are :attr:`mapped` too.
@@ -187,6 +193,7 @@ class Phi(Configurable, Settings):
             on_status: told in a few words what is going on until the first token is there.
             on_error: ``stop`` raises for all questions that cannot be asked, before anything is computed; ``keep``
                 records each error in its reply, and answers the others.
+            executor: as in :meth:`map`.
         """
         from .generation.stream import StreamAll
 
@@ -198,7 +205,11 @@ class Phi(Configurable, Settings):
             raise RowsRefused(refused, len(asked))
         stream = StreamAll(
             asked,
-            self._backend(*(one.request.model for one in asked), cache=next((one.cache for one in asked), "")),
+            self._backend(
+                *(one.request.model for one in asked),
+                executor=executor,
+                cache=next((one.cache for one in asked), ""),
+            ),
             keep_errors=on_error == "keep",
             on_status=on_status,
         )
@@ -298,10 +309,10 @@ class Phi(Configurable, Settings):
         )
         return Question(request, reply, structure, settings["format"] == "json", cache)
 
-    def _backend(self, *models: ModelReference, cache: str = "") -> Backend:
+    def _backend(self, *models: ModelReference, executor: Executor | None = None, cache: str = "") -> Backend:
         from .backends import backend_of
 
-        return backend_of(models, backend=self.backend, cache=cache)
+        return backend_of(models, backend=self.backend, executor=executor, cache=cache)
 
     def look(
         self,

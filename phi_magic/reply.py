@@ -161,11 +161,15 @@ class Reply:
             self.timings.speed if self.timings.tokens_per_second else "",
             "from the cache" if self.from_cache else f"first after {self.timings.first_token:.2g} s" if count else "",
             f"seed {self.seed}",
+            ", ".join(f"{name} {chance:.1%}" for name, chance in self._likeliest_choices()),
             f"error: {self.error}" if self.finish_reason == "error" else self.finish_reason,
             f"the {self.left_out} oldest turns left out" if self.left_out > 1 else "",
             "the oldest turn left out" if self.left_out == 1 else "",
         ]
         return " · ".join(part for part in parts if part)
+
+    def _likeliest_choices(self) -> list[tuple[str, float]]:
+        return sorted(self.choices.items(), key=lambda item: -item[1])[:3]
 
     def show_tokens(self) -> None:
         """Show every token shaded by its probability; in a notebook another can be taken, and the answer branches.

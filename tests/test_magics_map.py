@@ -1,5 +1,6 @@
 """%%phi_map: a table in, columns of answers out, and what is shown meanwhile."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -165,3 +166,29 @@ def test_tab_completes_tables_and_options(ip):
 
     assert "df" in offered("%%phi_map d")
     assert "--on-error" in offered("%%phi_map --on")
+
+
+def test_an_executor_answers(ip):
+    with ThreadPoolExecutor(1) as ip.user_ns["pool"]:
+        out = mapped(ip, "df --seed 1 --executor pool", name="there")
+    assert list(out.answer) == list(mapped(ip, "df --seed 1").answer)
+
+
+def test_an_executor_that_is_not_there_is_named(ip):
+    ip.user_ns["pool"] = ThreadPoolExecutor(1)
+    with pytest.raises(UsageError, match="no variable pol; did you mean pool"):
+        mapped(ip, "df --executor pol")
+
+
+def test_a_cache_file_may_be_named_after_the_table(ip):
+    mapped(ip, "df --seed 1 --cache answers.sqlite")
+    assert "3 from the cache" not in shown(ip)
+    mapped(ip, "df --seed 1 --cache answers.sqlite")
+    assert "3 from the cache" in shown(ip)
+
+
+def test_choices_make_a_category_and_their_probabilities(ip):
+    out = mapped(ip, "df --choices yes,no -t 0", "Is {{ topic }} cold?")
+    assert list(out.columns[2:]) == ["answer", "answer_yes", "answer_no"]
+    assert list(out.answer.cat.categories) == ["yes", "no"]
+    assert ((out.answer_yes + out.answer_no - 1).abs() < 1e-6).all()

@@ -22,18 +22,17 @@ import msgspec
 
 from ..errors import PhiError
 from ..interrupt import Stop
-from ..machine import processor
 from ..models.files import ModelFile, resolve
 from ..models.fingerprint import Identity, remembered_sha256
 from ..paths import cache_folder, expanded, show_path
 from .backend import Backend, Event, Finished, ModelInfo, OnStatus, Started, Step, TokenText, ignore_status
+from .computing import computing
 from .position import Position
 from .request import GenerationRequest, ModelReference, is_address
 
 #: Bytes of a file beyond which the answers that were not used for longest are removed.
 LARGEST = 1_000_000_000
 _APPLICATION = 0x70686931  # "phi1": by it SQLite's header tells whose file it is
-_LIBRARIES = {".so", ".dylib", ".dll"}
 _PATIENCE = 10.0  # seconds that a write waits for another process
 
 _EVICT = "DELETE FROM answers WHERE key IN (SELECT key FROM answers ORDER BY used LIMIT ?)"
@@ -323,16 +322,5 @@ def _again(event: Event, file: ModelFile) -> Event:
 def _key(request: GenerationRequest, sha256: str, kind: str) -> bytes:
     """What an answer depends on, as 32 bytes."""
     nameless = replace(request, model=replace(request.model, name=""))  # the file is known by its hash
-    parts = [nameless.canonical(), sha256.encode(), kind.encode(), _computing().encode()]
+    parts = [nameless.canonical(), sha256.encode(), kind.encode(), computing().encode()]
     return hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in parts)).digest()
-
-
-@cache
-def _computing() -> str:
-    """What computes an answer: this package, llama.cpp's libraries as they were installed, and the processor."""
-    from importlib.metadata import distribution, version
-
-    files = distribution("llama_cpp_python").files or []
-    libraries = sorted(f"{file.name} {file.hash.value}" for file in files if file.hash and file.suffix in _LIBRARIES)
-    versions = [f"{name} {version(name)}" for name in ("phi_magic", "llama_cpp_python")]
-    return "\n".join([*versions, *libraries, processor()])

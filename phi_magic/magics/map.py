@@ -71,6 +71,7 @@ class MapMagics(PhiMagics):
                 variables=self.shell.user_ns,
                 into=arguments.into,
                 on_error=arguments.on_error,
+                executor=_executor(self.shell, arguments.executor),
                 on_status=show_status,
                 **options,
             )
@@ -106,7 +107,7 @@ def _split(line: str) -> tuple[list[str], str]:
     """The options of a line, and the one word beside them."""
     before, rest = split(line, OPTIONS)
     data, _, after = rest.partition(" ")
-    words, more = split(after, OPTIONS)
+    words, more = split(after, OPTIONS, prompt=False)
     if not data:
         raise PhiError("%%phi_map needs the rows to ask about: %%phi_map DATA -o VAR")
     if more:
@@ -124,6 +125,16 @@ def _evaluated(shell: InteractiveShell, data: str) -> Any:
         return shell.ev(data)
     except Exception as error:  # the expression is the user's program
         raise PhiError(f"{data} failed with {type(error).__name__}: {error}") from error
+
+
+def _executor(shell: InteractiveShell, name: str | None) -> Any:
+    """The executor that a variable holds; None where none is named."""
+    if name is None:
+        return None
+    if name not in shell.user_ns:
+        known = [name for name, value in shell.user_ns.items() if callable(getattr(value, "submit", None))]
+        raise PhiError(unknown(name, known, "variable"))
+    return shell.user_ns[name]
 
 
 def tables(shell: InteractiveShell) -> list[str]:

@@ -51,7 +51,7 @@ def answer_columns(
         texts = [reply.text if reply else None for reply in whole]
         found = [Column(into, texts, nw.Enum(list(dict.fromkeys(choices))) if choices else nw.String())]
         for choice in dict.fromkeys(choices):
-            chances = [getattr(reply, "choices", {}).get(choice) for reply in whole]
+            chances = [reply.choices.get(choice) if reply else None for reply in whole]
             found.append(Column(f"{into}_{choice}", chances, nw.Float64()))
     if errors:
         found.append(Column(f"{into}_error", [reply.error or None for reply in replies], nw.String()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 from ..generation.stream import StreamAll
@@ -29,6 +30,7 @@ class Labelling:
         variables: what other names in the template mean.
         into: the name of the column of answers.
         on_error: ``stop`` refuses the whole map where a row cannot be asked, ``keep`` records the error in that row.
+        executor: runs the questions on its processes; None: they are answered here.
         on_status: told in a few words what is going on until the first row is begun.
         options: those of :meth:`phi_magic.Phi.stream_all`'s questions.
 
@@ -45,6 +47,7 @@ class Labelling:
         variables: Mapping[str, Any] | None = None,
         into: str = "answer",
         on_error: str = "stop",
+        executor: Executor | None = None,
         on_status: Callable[[str], None] = lambda _: None,
         **options: Any,
     ) -> None:
@@ -59,7 +62,9 @@ class Labelling:
         self._keeps_errors = on_error == "keep"
         self._shown = prompts.columns[:_CONTEXT] or self.rows.columns[:_CONTEXT]
         self._first: dict[int, list[Any]] = {}  # the first finished rows, as the preview shows them
-        self.stream = stream_all([(prompt, options) for prompt in prompts], on_error=on_error, on_status=on_status)
+        self.stream = stream_all(
+            [(prompt, options) for prompt in prompts], on_error=on_error, executor=executor, on_status=on_status
+        )
         self.progress = Progress(len(self.rows), max((r.params.get("max_tokens", 0) for r in self.replies), default=0))
 
     @property

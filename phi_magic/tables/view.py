@@ -43,5 +43,5 @@ def _with_bar(fraction: float, line: str) -> tuple[str, str]:
 
 
 def _shortened(value: object) -> str:
-    text = "" if is_missing(value) else str(value)
+    text = "" if is_missing(value) else f"{value:.3g}" if isinstance(value, float) else str(value)
     return text if len(text) <= _TEXT else f"{text[: _TEXT - 1]}…"

@@ -138,7 +138,7 @@ class TestAnswers:
 
     def test_another_llama_cpp_or_processor_asks_again(self, phi, monkeypatch):
         phi(HAIKU)
-        monkeypatch.setattr(caches, "_computing", lambda: "another")
+        monkeypatch.setattr(caches, "computing", lambda: "another")
         assert not phi(HAIKU).from_cache
 
     def test_no_process_is_started_for_what_is_kept(self, phi):

@@ -62,7 +62,9 @@ def test_it_runs_in_two_gigabytes_and_answers_every_question(path, monkeypatch):
     notebook, peak = run_limited(path, BINDER - SERVER)
     assert peak < BINDER - SERVER
     asked = [
-        cell for cell in notebook.cells if cell.cell_type == "code" and re.match("%%?phi(_fix|_sweep)?\\b", cell.source)
+        cell
+        for cell in notebook.cells
+        if cell.cell_type == "code" and re.match("%%?phi(_fix|_sweep|_map)?\\b", cell.source)
     ]
     assert len(answers(notebook)) == len(asked)
     assert all(answers(notebook))

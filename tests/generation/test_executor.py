@@ -1,0 +1,228 @@
+"""Tables on real executors: this machine's processes, loky's, and a Dask cluster."""
+
+import logging
+import os
+import signal
+import subprocess
+import threading
+import time
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from phi_magic import Phi, PhiError
+from phi_magic.errors import RowsRefused
+from phi_magic.generation import executor as executors
+from phi_magic.replay import Recorded, replay
+from tests.openai_server import OpenAIServer
+
+TOPICS = [f"{thing} {number}" for thing in ("snow", "rain", "tea", "bees") for number in range(10)]
+PROMPTS = [f"Write a haiku about {topic}" for topic in TOPICS]
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(executors, "_LEAST", 100)
+
+
+@pytest.fixture
+def phi():
+    return Phi(model="demo", seed=3, max_tokens=12)
+
+
+@pytest.fixture
+def alone(phi):
+    return [reply.text for reply in phi.map(PROMPTS, progress=False)]
+
+
+def texts(replies):
+    return [reply.text for reply in replies]
+
+
+@pytest.fixture(scope="module")
+def dask():
+    distributed = pytest.importorskip("distributed", reason="the test extra installs distributed")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+def test_the_texts_are_those_of_one_process(phi, alone):
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        replies = phi.map(PROMPTS, executor=pool, progress=False)
+    assert texts(replies) == alone
+    assert [reply.prompt for reply in replies] == PROMPTS
+    assert {reply.engine["pass"] for reply in replies} == {"wide"}
+    assert all(reply.engine["host"] and len(reply.model_sha256) == 64 for reply in replies)
+    assert all(reply.timings.total > 0 for reply in replies)
+    assert replay(Phi(), Recorded.of(replies[5], "here")).same
+
+
+def test_loky(phi, alone):
+    loky = pytest.importorskip("loky", reason="the test extra installs loky")
+    pool = loky.get_reusable_executor(2)
+    try:
+        assert texts(phi.map(PROMPTS, executor=pool, progress=False)) == alone
+    finally:
+        pool.shutdown(kill_workers=True)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+class TestDask:
+    def test_the_texts_are_those_of_one_process(self, phi, alone, dask):
+        replies = phi.map(PROMPTS, executor=dask.get_executor(), progress=False)
+        assert texts(replies) == alone
+
+    def test_a_worker_that_is_killed_loses_nothing(self, phi, alone, dask):
+        pids = list(dask.run(os.getpid).values())
+        stream = phi.stream_all([(prompt, {}) for prompt in PROMPTS], executor=dask.get_executor())
+        for _ in stream:
+            if pids:
+                os.kill(pids.pop(), signal.SIGKILL)
+                pids = []
+        assert texts(stream.replies) == alone
+
+
+def test_ray(phi, alone):
+    ray = pytest.importorskip("ray", reason="ray is not in the test extra: pip install ray runs this")
+
+    class RayExecutor(Executor):
+        def submit(self, function, *arguments):
+            return ray.remote(function).remote(*arguments).future()
+
+    ray.init(num_cpus=2)
+    try:
+        assert texts(phi.map(PROMPTS, executor=RayExecutor(), progress=False)) == alone
+    finally:
+        ray.shutdown()
+
+
+def test_a_pool_that_breaks_is_said_and_the_rest_is_answered_here(phi, alone, caplog):
+    with caplog.at_level(logging.WARNING, "phi_magic"), ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        stream = phi.stream_all([(prompt, {}) for prompt in PROMPTS], executor=pool)
+        for _ in stream:
+            for process in list((pool._processes or {}).values()):
+                process.kill()
+    assert texts(stream.replies) == alone
+    assert "the rest is answered on this machine alone" in caplog.records[0].getMessage()
+
+
+class Losing(Executor):
+    """Loses what it is given, so many times."""
+
+    def __init__(self, times):
+        self.times = times
+        self.pool = ThreadPoolExecutor(1)
+
+    def submit(self, function, /, *arguments, **options):
+        if self.times:
+            self.times -= 1
+            lost = Future()
+            lost.set_exception(RuntimeError("worker lost"))
+            return lost
+        return self.pool.submit(function, *arguments, **options)
+
+
+def test_a_lost_chunk_is_sent_again(phi, alone):
+    assert texts(phi.map(PROMPTS, executor=Losing(2), progress=False)) == alone
+
+
+def test_one_that_is_lost_again_and_again_is_one_line(phi):
+    with pytest.raises(PhiError, match="lost 3 times what answered the same rows: worker lost"):
+        phi.map(PROMPTS[:1], executor=Losing(99), progress=False)
+
+
+def test_rows_that_cannot_be_asked(phi):
+    prompts = [PROMPTS[0], "word " * 300, PROMPTS[1]]
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(RowsRefused, match="row 1: the prompt has"):
+            phi.map(prompts, n_ctx=128, executor=pool, progress=False)
+        replies = phi.map(prompts, n_ctx=128, executor=pool, on_error="keep", progress=False)
+    assert [reply.finish_reason == "error" for reply in replies] == [False, True, False]
+
+
+def test_another_file_of_the_same_name_is_refused(phi, monkeypatch):
+    monkeypatch.setattr(executors, "_sha256", lambda name, here=False: "a" * 64 if here else "b" * 64)
+    with ThreadPoolExecutor(1) as pool, pytest.raises(PhiError, match="its file of demo is another one"):
+        phi.map(PROMPTS[:1], executor=pool, progress=False)
+
+
+def test_machines_of_two_kinds_are_said(phi, monkeypatch, caplog):
+    kinds = iter(["a" * 12, "b" * 12, *["a" * 12] * 100])
+    monkeypatch.setattr(executors, "computing", lambda: next(kinds))
+    with ThreadPoolExecutor(1) as pool, caplog.at_level(logging.WARNING, "phi_magic"):
+        phi.map(PROMPTS, executor=pool, progress=False)
+    [record] = caplog.records
+    assert "differ in processor or software" in record.getMessage()
+
+
+def test_a_stop_takes_back_what_waits(phi):
+    begun = threading.Event()
+
+    class Slow(Executor):
+        def __init__(self):
+            self.futures = []
+
+        def submit(self, function, /, *arguments, **options):
+            self.futures.append(Future())
+            begun.set()
+            return self.futures[-1]
+
+    pool = Slow()
+    stream = phi.stream_all([(prompt, {}) for prompt in PROMPTS], executor=pool)
+    threading.Thread(target=lambda: (begun.wait(), time.sleep(0.1), stream.stop())).start()
+    stream.run()
+    assert pool.futures
+    assert all(future.cancelled() for future in pool.futures)
+    assert {reply.finish_reason for reply in stream.replies} == {"interrupted"}
+
+
+def test_finished_rows_stay_after_a_stop(phi, alone):
+    with ThreadPoolExecutor(1) as pool:
+        stream = phi.stream_all([(prompt, {}) for prompt in PROMPTS], executor=pool)
+        next(stream)
+        stream.stop()
+        stream.run()
+    done = [number for number, reply in enumerate(stream.replies) if reply.finish_reason != "interrupted"]
+    assert done
+    assert [stream.replies[number].text for number in done] == [alone[number] for number in done]
+
+
+def test_a_cache_stands_before_it(phi, alone, tmp_path):
+    path = str(tmp_path / "answers.sqlite")
+    phi.map(PROMPTS[:20], cache=path, progress=False)
+    with ThreadPoolExecutor(1) as pool:
+        replies = phi.map(PROMPTS, cache=path, executor=pool, progress=False)
+    assert texts(replies) == alone
+    assert sum(reply.from_cache for reply in replies) == 20
+    assert all(reply.from_cache for reply in phi.map(PROMPTS, cache=path, progress=False))
+
+
+def test_a_server_may_be_asked_from_there():
+    with OpenAIServer() as server, ThreadPoolExecutor(1) as pool:
+        replies = Phi(model=server.url, seed=1).map(["Hi", "Hello"], executor=pool, progress=False)
+    assert texts(replies) == ["Hello there"] * 2
+
+
+def test_what_is_no_executor_is_refused(phi):
+    with pytest.raises(PhiError, match=r"executor takes a concurrent\.futures\.Executor, not a int"):
+        phi.map(PROMPTS, executor=5)
+
+
+def test_no_process_is_left(phi):
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        phi.map(PROMPTS[:4], executor=pool, progress=False)
+        parents = list(pool._processes)
+        found = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(parents[0])], capture_output=True, text=True, check=False
+        )
+        workers = [int(pid) for pid in found.stdout.split()]
+    assert workers
+    until = time.monotonic() + 10
+    while time.monotonic() < until and any(Path(f"/proc/{pid}").exists() for pid in workers):
+        time.sleep(0.05)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)

@@ -157,8 +157,15 @@ def test_an_answer_that_is_half_read_holds_nobody_up(phi):
 def test_stopping_from_another_thread_ends_decode_and_prefill(slow_model, prompt, begun):
     phi = Phi(model=str(slow_model), n_threads=1)
     greedy = phi("ice", temperature=0, max_tokens=5).text
-    stream = phi.stream(prompt, max_tokens=2000)
-    threading.Timer(0.3, stream.stop).start()
+    reading = threading.Event()
+    stream = phi.stream(prompt, max_tokens=2000, on_status=lambda text: "reading" in text and reading.set())
+
+    def stop():
+        while not (stream.reply.tokens if begun else reading.is_set()):
+            time.sleep(0.001)
+        stream.stop()
+
+    threading.Thread(target=stop).start()
     text = "".join(stream)
     assert stream.reply.finish_reason == "interrupted"
     assert stream.reply.text == text

@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks import report, stand_in
 from benchmarks.contenders import CONTENDERS, PLANS, PROJECT, Contender, Unavailable
 from benchmarks.plot import plot
-from benchmarks.work import LANES, Work
+from benchmarks.work import ANSWERS, Work
 
 FOLDER = PROJECT / "build" / "benchmarks"
 DOCUMENT = PROJECT / "docs" / "performance.md"
@@ -51,7 +51,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--prefill", type=int, nargs="+", help="prompts' tokens (64 256 1024; with --plans 256)")
     parser.add_argument("--decode", type=int, nargs="+", help="where to decode (64 256 1024; with --plans 256)")
     parser.add_argument("--tokens", type=int, default=32, help="how many tokens to decode at each place (32)")
-    parser.add_argument("--lanes", type=int, default=LANES, help=f"answers in one map ({LANES})")
+    parser.add_argument("--answers", type=int, default=ANSWERS, help=f"answers in one map ({ANSWERS})")
     parser.add_argument(
         "--limit", type=float, default=120, help="seconds a contender may measure in a round, about (120)"
     )
@@ -80,7 +80,7 @@ def _work(options: argparse.Namespace) -> Work:
         prefill=tuple(options.prefill or lengths),
         decode=tuple(options.decode or lengths),
         tokens=options.tokens,
-        lanes=options.lanes,
+        answers=options.answers,
         limit=options.limit,
         threads=options.threads,
     )

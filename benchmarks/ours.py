@@ -105,8 +105,8 @@ def _second_turn(phi: Phi) -> dict[str, float]:
 
 
 def _map(phi: Phi, work: Work) -> dict[str, Any]:
-    """Tokens per second of ``map`` while all lanes are written, and of bare passes at several widths."""
-    stream = phi.stream_all([(f"{index} {QUESTION}", {"max_tokens": work.tokens + 1}) for index in range(work.lanes)])
+    """Tokens per second of ``map`` while all answers are written, and of bare passes at several widths."""
+    stream = phi.stream_all([(f"{index} {QUESTION}", {"max_tokens": work.tokens + 1}) for index in range(work.answers)])
     started, before = 0.0, 0
     for _ in stream:
         counts = [len(reply.tokens) for reply in stream.replies]
@@ -118,7 +118,7 @@ def _map(phi: Phi, work: Work) -> dict[str, Any]:
     shared.close()
     engine = Engine()
     engine.load(ModelReference(work.model, n_threads=work.threads), Stop())
-    widths = [width for width in WIDTHS if width <= 2 * work.lanes]
+    widths = [width for width in WIDTHS if width <= 2 * work.answers]
     passes = {width: _passes(engine, width, room) for width in widths}
     engine.unload()
     return {"map": tokens / seconds, "passes": passes}
@@ -127,9 +127,9 @@ def _map(phi: Phi, work: Work) -> dict[str, Any]:
 def _passes(engine: Engine, width: int, room: int) -> float:
     """Tokens per second of passes over one token of each of ``width`` sequences, with nothing drawn or written."""
     model, context = engine.loaded
-    batch = Batch(model, context.plan, lanes=width, room=room)
-    for lane in range(width):
-        batch.prefill(lane, [1] * WIDE, stop=Stop())
+    batch = Batch(model, context.plan, sequences=width, room=room)
+    for sequence in range(width):
+        batch.prefill(sequence, [1] * WIDE, stop=Stop())
     taken = []
     for _ in range(_PASSES):
         started = time.perf_counter()

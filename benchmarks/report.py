@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.work import LANES, WIDTHS
+from benchmarks.work import ANSWERS, WIDTHS
 
 Figures = Mapping[str, Any]
 Rounds = Mapping[str, list[Figures]]  #: contender's name to what it measured, round by round
@@ -91,7 +91,7 @@ def _against(other: str, measure: Measure) -> Callable[[Rounds], list[float]]:
 
 def _map_ratios(rounds: Rounds) -> list[float]:
     found = [figures["map"] for figures in rounds.get("phi_magic", []) if "map" in figures]
-    return [one["map"] / max(rate for width, rate in one["passes"].items() if int(width) <= LANES) for one in found]
+    return [one["map"] / max(rate for width, rate in one["passes"].items() if int(width) <= ANSWERS) for one in found]
 
 
 def _turn_ratios(rounds: Rounds) -> list[float]:

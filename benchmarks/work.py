@@ -17,7 +17,7 @@ from typing import Any
 FIRST = 16
 QUESTION = "Write a haiku about ice hockey"
 #: Answers in one map.
-LANES = 32
+ANSWERS = 32
 #: Sequences in the bare passes that a map is compared with.
 WIDTHS = (8, 16, 32, 64)
 
@@ -30,7 +30,7 @@ class Work:
     prefill: tuple[int, ...] = (64, 256, 1024)
     decode: tuple[int, ...] = (256, 1024)
     tokens: int = 32  #: decoded, at each length
-    lanes: int = LANES  #: answers in one map
+    answers: int = ANSWERS  #: answers in one map
     limit: float = 120  #: seconds; a length that would last longer is left out
     first: int = FIRST
     threads: int = 0  #: 0: as many as the contender takes by itself

@@ -137,17 +137,17 @@ def _guessed(model: Model, plan: Plan, prompt: list[int], answer: list[int]) -> 
 def _wide(model: Model, plan: Plan, prompt: list[int], answer: list[int], width: int) -> list[Logits]:
     """The same of one sequence among so many; the others read other prompts."""
     stop = Stop()
-    with closing(Batch(model, plan, lanes=width, room=len(prompt) + len(answer))) as batch:
-        lane = width // 2
+    with closing(Batch(model, plan, sequences=width, room=len(prompt) + len(answer))) as batch:
+        sequence = width // 2
         for neighbour in range(width):
-            if neighbour != lane and width > WIDE:
+            if neighbour != sequence and width > WIDE:
                 batch.prefill(neighbour, prompt[neighbour : neighbour + SLICE_MIN], stop=stop)
-        batch.prefill(lane, prompt, stop=stop)
+        batch.prefill(sequence, prompt, stop=stop)
         found = [batch.logits(-1).copy()]
         for token in answer:
             others = {neighbour: neighbour + 3 for neighbour in range(width)} if width > WIDE else {}
-            batch.decode({**others, lane: token}, stop=stop)
-            found.append(batch.logits(lane).copy())
+            batch.decode({**others, sequence: token}, stop=stop)
+            found.append(batch.logits(sequence).copy())
     return found
 
 

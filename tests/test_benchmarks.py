@@ -17,7 +17,7 @@ from benchmarks.plot import plot
 PROJECT = Path(__file__).parent.parent
 
 pytestmark = pytest.mark.kernel
-SMALL = "--small --rounds 1 --threads 1 --prefill 64 256 --decode 64 --tokens 8 --lanes 8".split()
+SMALL = "--small --rounds 1 --threads 1 --prefill 64 256 --decode 64 --tokens 8 --answers 8".split()
 
 
 def bench(folder, *options):

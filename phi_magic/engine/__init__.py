@@ -1,1 +1,1 @@
-"""The only place that knows llama.cpp. The kernel imports nothing of it: it runs in the worker process."""
+"""Run llama.cpp: the only folder that imports it. It runs in the worker process, and the kernel imports none of it."""

@@ -72,10 +72,10 @@ def write(
                 text.append(drawn.text)
                 yield drawn
         except Interrupted:
-            pass  # the reason of a writer that has not finished is just that
+            pass  # "interrupted" is the reason of an unfinished answer
         end = writer.finish()
     if request.continues and request.exact and end.reason != "interrupted":
-        # Without exactness the tokens that were decoded will do.
+        # Without the promise of exactness the decoded tokens serve as history.
         runtime.read_ahead_later(_history(runtime, model, request, "".join([*text, end.text])))
     yield end
 
@@ -114,7 +114,7 @@ def look(
     before: Position | None = None,
     on_status: OnStatus = ignore_status,
 ) -> Position:
-    """Return where an answer stands that began with ``request.begin``; what is in the KV cache is not evaluated again.
+    """Return the logits after the prompt and ``request.begin``; tokens that the KV cache holds are not evaluated again.
 
     Raises:
         PhiError: the model cannot be had, or prompt and answer fill the context.
@@ -145,7 +145,8 @@ def read_prompt(runtime: Runtime, model: Model, request: GenerationRequest) -> t
         raise PhiError(f"begin holds token ids outside of the vocabulary of {model.n_vocab}")
     ceiling = min(request.n_ctx, model.n_ctx_train)
     if (size := sum(len(message.content) for message in request.messages[-1:])) > _WORDY * ceiling:
-        # Tokenizing would take its time limit: no vocabulary has tokens of so many characters on average.
+        # No vocabulary has tokens of so many characters on average. Tokenizing such a text would only reach its time
+        # limit.
         raise PromptTooLong(
             f"the prompt has {size:,} characters, the context {ceiling} tokens: shorten it", size, ceiling
         )
@@ -161,7 +162,8 @@ def read_prompt(runtime: Runtime, model: Model, request: GenerationRequest) -> t
 
 
 def record(model: Model, plan: Plan, room: int, request: GenerationRequest) -> dict[str, Any]:
-    """Return what ``Reply.engine`` tells: the plan, which of two sets of RoPE factors applies, the date in the prompt.
+    """Return the content of ``Reply.engine``: the plan, the set of RoPE factors if the model has two, the date in the
+    prompt.
 
     Args:
         room: tokens of the prompt and of the longest answer.
@@ -212,13 +214,15 @@ def _tokens(runtime: Runtime, model: Model, request: GenerationRequest, messages
 
 
 def _history(runtime: Runtime, model: Model, request: GenerationRequest, text: str) -> list[int]:
-    """What the next question of the conversation will begin with; it itself is not known, so a letter stands for it."""
+    """Return the tokens that the next prompt of the conversation will begin with, rendered with a letter as the next
+    question.
+    """
     following = (ChatMessage("assistant", text), ChatMessage("user", "?"))
     return _fitted(runtime, model, request, [*request.messages, *following])[0]
 
 
 def _reading(on_status: OnStatus) -> Callable[[int, int], None]:
-    """Return what says how far a prompt of several slices is read."""
+    """Return a callback that reports how far a prompt of several slices is evaluated."""
 
     def progress(done: int, total: int) -> None:
         if done:

@@ -137,8 +137,8 @@ def _decode(runtime: Runtime, batch: Batch, jobs: Sequence[_Job], stop: Stop, *,
         if len(jobs) > 1:
             batch.share(_shared([job.prompt for job in jobs]), stop=stop)
         while waiting or running:
-            while waiting and len(running) < min(batch.lanes, runtime.width.best):
-                sequence = next(number for number in range(batch.lanes) if number not in running)
+            while waiting and len(running) < min(batch.sequences, runtime.width.best):
+                sequence = next(number for number in range(batch.sequences) if number not in running)
                 running[sequence] = job = waiting.popleft()
                 yield _begin(runtime, batch, sequence, job, stop)
                 yield from _step(runtime, job, batch.logits(-1), keep_errors=keep_errors)

@@ -1,7 +1,7 @@
-"""Limits of time and memory for what a model's file or a user's text could make endless.
+"""Limit the time and memory of work that a model's file or a user's text could make endless.
 
-A chat template is somebody's program, and llama.cpp's tokenizer takes hours for some texts. In a process of its own both
-can be bounded by the system: the address space for a while, and the process itself when the time is up.
+A chat template is a program from elsewhere, and llama.cpp's tokenizer takes hours for some texts. In the worker process
+the system can limit both: the address space is limited during the work, and the process is ended when the time is up.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from ..errors import PhiError
 
 SECONDS = 10.0
-MEMORY = 2 * 2**30  # bytes more than the process has
+MEMORY = 2 * 2**30  # bytes beyond those in use
 
 
 @contextmanager

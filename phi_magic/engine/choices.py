@@ -1,4 +1,4 @@
-"""The probability of each of some texts as the whole answer: nothing is decoded.
+"""Compute the probability of each given text as the whole answer; nothing is decoded.
 
 After the prompt, all texts are evaluated in one pass, each in a sequence of its own. The probability of a text is that
 of its tokens, one after another, and of the end of the turn after them. The probabilities are divided by their sum.
@@ -100,15 +100,15 @@ def _shape(ballot: Ballot) -> tuple[int, int]:
 
 
 def _fitting(batch: Batch, alike: Sequence[Ballot]) -> Sequence[Ballot]:
-    """As many of these as a pass has room for; the first one at least."""
+    """Return the first requests that fit one pass together, one at least."""
     options, longest = _shape(alike[0])
-    return alike[: max(1, min(batch.lanes // options, SLICE_MAX // (options * longest)))]
+    return alike[: max(1, min(batch.sequences // options, SLICE_MAX // (options * longest)))]
 
 
 def _decide(runtime: Runtime, batch: Batch, ballots: Sequence[Ballot], stop: Stop) -> Iterator[Event]:
     """Read some prompts, evaluate all their choices in as few passes as there is room for, and draw."""
     options, longest = _shape(ballots[0])
-    size = min(options, batch.lanes, SLICE_MAX // longest)  # choices of one request in a pass
+    size = min(options, batch.sequences, SLICE_MAX // longest)  # choices of one request in a pass
     scores = {ballot.index: [0.0] * options for ballot in ballots}
     rows: dict[tuple[int, int], list[NDArray[np.float32]]] = {}
     for start in range(0, options, size):
@@ -116,22 +116,22 @@ def _decide(runtime: Runtime, batch: Batch, ballots: Sequence[Ballot], stop: Sto
         before: dict[int, NDArray[np.float32]] = {}
         tokens: dict[int, list[int]] = {}
         for at, ballot in enumerate(ballots):
-            lanes = range(at * len(chunk), (at + 1) * len(chunk))
+            sequences = range(at * len(chunk), (at + 1) * len(chunk))
             if start == 0:
-                yield _read(runtime, batch, lanes[0], ballot, stop)
+                yield _read(runtime, batch, sequences[0], ballot, stop)
             else:
-                batch.prefill(lanes[0], ballot.prompt, stop=stop)
+                batch.prefill(sequences[0], ballot.prompt, stop=stop)
             before[ballot.index] = batch.logits(-1).copy()
-            for lane in lanes[1:]:
-                batch.copy(lanes[0], lane)
-            for lane, choice in zip(lanes, chunk, strict=True):
+            for sequence in sequences[1:]:
+                batch.copy(sequences[0], sequence)
+            for sequence, choice in zip(sequences, chunk, strict=True):
                 given = ballot.options[choice]
-                tokens[lane] = given + [0] * (longest - len(given))  # what follows does not change what is before it
+                tokens[sequence] = given + [0] * (longest - len(given))  # later tokens change no earlier logits
         batch.extend(tokens, stop=stop)
         for at, ballot in enumerate(ballots):
-            for lane, choice in enumerate(chunk, at * len(chunk)):
+            for sequence, choice in enumerate(chunk, at * len(chunk)):
                 given = ballot.options[choice]
-                after = [batch.logits(lane * longest + place) for place in range(len(given))]
+                after = [batch.logits(sequence * longest + place) for place in range(len(given))]
                 found = [before[ballot.index], *after]
                 scores[ballot.index][choice] = _score(runtime.loaded[0], given, found)
                 rows[ballot.index, choice] = found[:-1] if size == options else [row.copy() for row in found[:-1]]
@@ -139,11 +139,11 @@ def _decide(runtime: Runtime, batch: Batch, ballots: Sequence[Ballot], stop: Sto
         yield from _draw(runtime, ballot, scores[ballot.index], rows)
 
 
-def _read(runtime: Runtime, batch: Batch, lane: int, ballot: Ballot, stop: Stop) -> Started:
+def _read(runtime: Runtime, batch: Batch, sequence: int, ballot: Ballot, stop: Stop) -> Started:
     """Read a request's prompt."""
     began = runtime.clock()
     model, context = runtime.loaded
-    cached = batch.prefill(lane, ballot.prompt, stop=stop)
+    cached = batch.prefill(sequence, ballot.prompt, stop=stop)
     return Started(
         ballot.index,
         prompt_tokens=len(ballot.prompt),
@@ -185,7 +185,7 @@ def _draw(
     scores: Sequence[float],
     rows: dict[tuple[int, int], list[NDArray[np.float32]]],
 ) -> Iterator[Event]:
-    """Draw a choice as a token is drawn, and tell its tokens and the probability of each choice."""
+    """Draw a choice as a token is drawn; yield its tokens and the probability of each choice."""
     model, _ = runtime.loaded
     request = ballot.request
     likelihood = np.exp(np.array(scores) - max(scores))

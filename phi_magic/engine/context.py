@@ -29,11 +29,12 @@ class Context:
     """The KV cache of one sequence, which grows as it is needed; freed with :meth:`close`.
 
     The promise is that the logits after a prompt depend on the prompt alone. So a prompt is always evaluated in slices
-    of one class of kernels, whatever of it was there already, and tokens that were decoded singly (an answer's) are
-    never taken for a prompt's: only the first ``reusable`` tokens of the KV cache are.
+    that use the same kernels, however much of it the KV cache holds. The tokens of an answer were decoded singly and
+    are never reused as part of a prompt: only the first ``reusable`` tokens of the KV cache are.
 
-    A model with two sets of RoPE factors has two kinds of keys, and llama.cpp chooses by the size of the context. Here a
-    request's own room chooses: where the context has the other kind, it is made again, and none of its keys are kept.
+    A model with two sets of RoPE factors has two kinds of keys, and llama.cpp chooses by the size of the context. Here
+    the tokens that a request needs decide. If the context has the other kind of keys, a new one is made, and none of
+    the old keys are kept.
     """
 
     def __init__(self, model: Model, plan: Plan) -> None:
@@ -46,9 +47,9 @@ class Context:
         self.size = 0
         self.tokens: list[int] = []
         self.reusable = 0
-        self._faithful = 0  # tokens up to where one was guessed in too wide a pass for the bits of single decoding
+        self._faithful = 0  # tokens with the bits of single decoding
         self._saved = SavedStates()
-        self._threads = Threads(plan.n_threads)  # for passes over one token: a prompt's slices gain from all of them
+        self._threads = Threads(plan.n_threads)  # threads for passes over one token; a prompt's slices use all of them
 
     def fits(self, room: int) -> bool:
         """Whether a request that needs ``room`` tokens can use the context as it is."""
@@ -82,8 +83,8 @@ class Context:
             prompt: token ids, at least one.
             room: how many tokens the KV cache must have room for, the prompt's included.
             stop: ends the pass from inside with :class:`Interrupted`; what was evaluated before stays usable.
-            exact: false to take tokens that were decoded for a prompt's, and to evaluate slices of any length; the
-                logits may then differ in their last digits from those of a fresh context.
+            exact: false to reuse decoded tokens as part of a prompt, and to evaluate slices of any length; the logits
+                may then differ in their last digits from those of a fresh context.
             on_progress: called before every slice with the tokens done and the tokens in all.
 
         Returns:
@@ -114,8 +115,8 @@ class Context:
     ) -> int:
         """Make the KV cache hold a prompt and tokens decoded after it, as decoding them one by one would.
 
-        What is there of both is kept: going back or on by a few tokens costs a few tokens. Without ``generated`` it is
-        :meth:`prefill`, which the arguments are of too.
+        Tokens that the KV cache holds of both are kept: a few tokens back or forward cost a few tokens. Without
+        ``generated`` it is :meth:`prefill`; the other arguments are explained there.
 
         Returns:
             how many of the prompt's tokens were already there.
@@ -123,7 +124,7 @@ class Context:
         whole = [*prompt, *generated]
         held = min(common(self.tokens, whole), self._faithful)
         if generated and self.reusable == len(prompt) <= held and self.fits(room):
-            self._cut(min(held, len(whole) - 1))  # logits are there for the last pass alone: decode one at least
+            self._cut(min(held, len(whole) - 1))  # only the last pass has logits: decode at least one token
             cached = len(prompt)
         else:
             cached = self.prefill(prompt, room=room, stop=stop, exact=exact, on_progress=on_progress)
@@ -148,7 +149,9 @@ class Context:
         return cached, self._rows(whole, len(prompt) - 1, stop)
 
     def _rows(self, whole: Sequence[int], first: int, stop: Stop) -> Iterator[NDArray[np.float32]]:
-        """Evaluate what of ``whole`` is not there, and yield the logits after each of its tokens from ``first`` on."""
+        """Evaluate the tokens of ``whole`` that the KV cache lacks, and yield the logits after each token from
+        ``first`` on.
+        """
         for size in slices(len(whole) - len(self.tokens)):
             done = len(self.tokens)
             self._pass(whole[done : done + size], stop, rows=True)
@@ -199,7 +202,7 @@ class Context:
         forget_complaints()
         array = (C.llama_token * len(tokens))(*tokens)
         batch = C.llama_batch_get_one(array, len(tokens))
-        if rows:  # else only the last one's
+        if rows:  # otherwise only of the last token
             batch.logits = (ctypes.c_int8 * len(tokens))(*[1] * len(tokens))
         status = C.llama_decode(self._pointer, batch)
         if status == 0:
@@ -207,7 +210,7 @@ class Context:
                 self._faithful += len(tokens)
             self.tokens += tokens
             return
-        # Whole parts of a broken pass may have reached the KV cache: remove them.
+        # An interrupted pass may have written some of its tokens to the KV cache: remove them.
         C.llama_memory_seq_rm(C.llama_get_memory(self._pointer), 0, len(self.tokens), -1)
         if status == 2:
             raise Interrupted
@@ -240,13 +243,15 @@ class Context:
             self._restore(kept)
 
     def _free(self) -> None:
-        pointer, self._pointer = self._pointer, None  # forgotten first: whatever happens, it is not used again
+        pointer, self._pointer = self._pointer, None  # set to None first: a failure must not free it twice
         self.size, self.tokens, self.reusable, self._faithful = 0, [], 0, 0
         if pointer:
             C.llama_free(pointer)
 
     def _swap(self, prompt: Sequence[int]) -> None:
-        """Save what the prompt would remove, and restore the saved state that it begins with, where either is worth it."""
+        """Save the tokens that the prompt would remove, and restore a saved state that it begins with, if that saves
+        time.
+        """
         shared = min(common(self.tokens, prompt), self.reusable)
         better = self._saved.best(prompt, shared, self._factors)
         if self.reusable - shared >= WORTH and (state := self._copy()):
@@ -266,7 +271,7 @@ class Context:
 
     def _restore(self, state: SavedState) -> None:
         self.tokens, self.reusable, self._faithful = [], 0, 0
-        with freed_on_error(self):  # else the KV cache would hold tokens that self.tokens does not list
+        with freed_on_error(self):  # otherwise the KV cache would hold tokens that self.tokens does not list
             there = state.restore(self._pointer)
         self.tokens = list(state.tokens) if there else []
         self.reusable = self._faithful = len(self.tokens)

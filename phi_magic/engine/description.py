@@ -1,4 +1,4 @@
-"""What is known of a model without loading it."""
+"""Describe a model without loading it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The probabilities that a model gives to a text that it did not write: all tokens at once, as a prompt is read.
+"""Evaluate a text that the model did not write: all its tokens at once, as a prompt is evaluated.
 
 The passes are those of a prompt, which is many times as fast as decoding. Their sums may round differently from those of
 passes over one token: a log-probability agrees with a decoded one to about three digits, and is the same in every run.

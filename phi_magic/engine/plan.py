@@ -1,4 +1,4 @@
-"""Choosing the plan that suits a model and this machine."""
+"""Choose the plan that suits a model and this machine."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ _MOST = 0.8  # of the machine's memory, or of the GPU's
 
 
 def choose(header: Header, *, profile: str = "auto", n_threads: int = 0, n_gpu_layers: int = -1) -> Plan:
-    """The plan for a model on this machine: docs/settings.md has the rule as a table, and the measurements behind it.
-
-    It looks at the machine and the model, never at what happens to be free: a re-run must choose the same. All layers go
-    to a GPU where llama.cpp was built for one that has the memory for the model with all of its context, else none; a
+    """Choose the plan for a model on this machine; docs/settings.md has the rule as a table. It depends on the machine
+    and the model, never on how much memory is free at the moment: a re-run must choose the same plan. All layers go to
+    a GPU where llama.cpp was built for one that has the memory for the model with all of its context, else none; a
     number of layers that was asked for is used as it is. A small model runs on one thread: its passes take less time
     than threads need to meet, and far less than that on a machine with other work to do.
 
-    The keys of a large model's cache have 8 bits: decode and prefill are faster, and the next token's distribution is no
-    further from the one with 16 bits than that is from itself, rounded in another order. Where a head's width is no
+    The keys of a large model's cache have 8 bits: decode and prefill are faster, and the divergence from 16-bit keys is
+    no greater than the divergence that another order of rounding causes with 16-bit keys. Where a head's width is no
     multiple of 32, llama.cpp can quantise none of it.
 
     Args:
@@ -47,7 +46,7 @@ def choose(header: Header, *, profile: str = "auto", n_threads: int = 0, n_gpu_l
     if profile == "memory" and _quantises(header.key_length) and _quantises(header.value_length):
         # flash attention makes a quantised cache of values possible
         return replace(plan, flash_attention=True, key_type="q8_0", value_type="q8_0")
-    if profile == "speed":  # in memory of its own a model lies in larger pages, and reading it takes its time
+    if profile == "speed":  # weights that are read lie in larger memory pages than mapped ones, but reading takes time
         return replace(plan, mmap=False)
     return plan
 

@@ -1,4 +1,4 @@
-"""What the engine holds: one model with one context, the header of its file, and what was measured with it."""
+"""Hold one model with one context, the header of its file, and what was measured with it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .plan import choose
 from .width import MOST, Width
 from .writer import Clock
 
-#: Around a piece of work that a model's file or a user's text could make endless: what it is, for the message.
+#: Makes a context manager that limits a piece of work, from the words that name the work in a message.
 Bound: TypeAlias = Callable[[str], AbstractContextManager[None]]
 
 
@@ -49,7 +49,7 @@ class Runtime:
         self.model: Model | None = None
         self.context: Context | None = None
         self.width = Width()
-        self.pass_seconds: dict[int, float] = {}  # of the model's passes over a token and so many guesses
+        self.pass_seconds: dict[int, float] = {}  # of a pass over one token and this many draft tokens
 
     def load(self, model: ModelReference, stop: Stop, *, on_status: OnStatus = ignore_status) -> None:
         """See :meth:`phi_magic.generation.backend.Backend.load`.
@@ -89,7 +89,7 @@ class Runtime:
 
     def unload(self, stop: Stop | None = None) -> None:
         """See :meth:`phi_magic.generation.backend.Backend.unload`."""
-        with ExitStack() as stack:  # the last one first, and each whatever becomes of the others
+        with ExitStack() as stack:  # in reverse order, each even if closing another one fails
             for held in (self.model, self.context):
                 if held:
                     stack.callback(held.close)
@@ -108,14 +108,14 @@ class Runtime:
         self._ahead = list(prompt)
 
     def idle(self, stop: Stop) -> None:
-        """Do what is worth doing while there is no request: prefill the history of a conversation.
+        """Use the time without a request: prefill the history of a conversation.
 
-        An answer's tokens were decoded one by one, and as history they must be evaluated again, as a prompt is: best
-        while the user reads it. ``stop`` ends it when a request comes.
+        An answer's tokens were decoded one by one. As history they must be evaluated again, as a prompt is; that is
+        best done while the user reads the answer. ``stop`` ends it when a request comes.
         """
         prompt, self._ahead = self._ahead, []
         if prompt and self.context and len(prompt) <= self.context.size:
-            with suppress(Interrupted, PhiError):  # a request came, or memory is short: it is evaluated when asked for
+            with suppress(Interrupted, PhiError):  # a request came, or memory is short
                 self.context.prefill(prompt, room=self.context.size, stop=stop)  # with the RoPE factors that it has
 
     def plan(self, model: ModelReference, header: Header) -> Plan:
@@ -152,15 +152,14 @@ class Runtime:
             need = _need(header, context.plan, room)
             try:
                 _check(need, held, header)
-            except PhiError:  # saved KV states of other questions give way to this one
+            except PhiError:  # free the saved KV states of other conversations
                 context.drop_saved_states()
                 _check(need, held, header)
 
     def batch(self, count: int, room: int) -> Batch:
-        """Return a batch for ``count`` answers of the loaded model, each with room for so many tokens.
-
-        It has as many sequences as there is memory for, ``MOST`` at most, and never fewer than a wide pass has. How many
-        pay off, :attr:`width` finds out.
+        """Return a batch for ``count`` answers of the loaded model, each with room for ``room`` tokens. It has as many
+        sequences as fit the memory, at most ``MOST`` and at least ``WIDE``. :attr:`width` finds out how many are worth
+        decoding at once.
 
         Raises:
             PhiError: not even those fit.
@@ -172,9 +171,9 @@ class Runtime:
         while True:
             try:
                 _check(_need(header, context.plan, room, sequences=sequences + 1), held, header)
-                return Batch(model, context.plan, lanes=sequences, room=room)
+                return Batch(model, context.plan, sequences=sequences, room=room)
             except PhiError:
-                if context.size:  # what was read of other questions gives way to these
+                if context.size:  # free the KV cache of other questions
                     context.close()
                 elif sequences == WIDE:
                     raise
@@ -182,13 +181,15 @@ class Runtime:
                     sequences = max(WIDE, sequences // 2)
 
     def _weights_held(self, header: Header) -> int:
-        """Bytes of weights that no longer count as free: those in mapped pages do, since the system could drop them."""
+        """Return the bytes of weights that do not count as free memory; mapped pages count as free, since the system
+        can drop them.
+        """
         mapped = self.context is not None and self.context.plan.mmap
         return 0 if mapped and not available().counts_files else header.weight_bytes
 
 
 def _stamp(path: Path) -> tuple[object, ...]:
-    """What tells that a file is another one than before."""
+    """Return the facts by which a changed file is noticed."""
     try:
         status = path.stat()
     except (OSError, ValueError) as error:
@@ -220,7 +221,7 @@ def _check(need: Need, held: int, header: Header) -> None:
 
 
 def _loading(on_status: OnStatus, name: str, clock: Clock) -> Callable[[float], None]:
-    """Return what says how far loading is, once it has taken half a second, ten times a second at most."""
+    """Return a callback that reports how much is loaded, after half a second and at most ten times a second."""
     said = clock() + 0.4
 
     def progress(fraction: float) -> None:

@@ -38,8 +38,8 @@ class Draw(NamedTuple):
 class Sampler:
     """Penalty on generated tokens, temperature, top-p, top-k, min-p, draw; freed with :meth:`close`.
 
-    Top-p stands before top-k because it is of the whole mass in the reference, while llama.cpp's samplers divide by
-    what is left after each: this order gives the reference's set.
+    In the reference top-p applies to the whole distribution. llama.cpp's samplers renormalise after each truncation, so
+    top-p must come before top-k to keep the same tokens as the reference.
     """
 
     def __init__(self, sampling: SamplingParameters, seed: int, n_vocab: int) -> None:
@@ -84,13 +84,13 @@ class Sampler:
         Args:
             logits: shape ``(n_vocab,)``; left as they are.
             forced: a token to take in place of the drawn one.
-            top: how many of the likeliest tokens to tell of.
+            top: how many of the likeliest tokens to return.
             allowed: ids of the tokens that may be drawn; all where left out. The others are as if they did not exist.
 
         Raises:
             PhiError: the logits are no numbers.
         """
-        greatest = logits.max()  # NaN where any is
+        greatest = logits.max()  # NaN if any logit is NaN
         if not np.isfinite(greatest):
             raise PhiError("the model's scores are not numbers: its file is damaged; get it again")
         size = len(self._candidates) if allowed is None else len(allowed)
@@ -118,7 +118,7 @@ class Sampler:
         return Draw(*chance(token), rank, [chance(int(other)) for other in _likeliest(logits, top)])
 
     def skip(self, token: int) -> None:
-        """Remember a token as generated, and pass over its draw: llama.cpp's generator draws once, whatever it is given."""
+        """Remember a token as generated, and skip its random number: llama.cpp draws one for each token."""
         self._candidates[0] = (token, 0.0, 0.0)
         self._array.data = self._candidates.ctypes.data_as(C.llama_token_data_p)
         self._array.size = 1
@@ -127,18 +127,18 @@ class Sampler:
         self.accept([token])
 
     def accept(self, tokens: Iterable[int]) -> None:
-        """Take tokens for generated ones, oldest first."""
+        """Add tokens to the generated ones, oldest first."""
         for token in tokens:
             C.llama_sampler_accept(self.chain, token)
 
     def close(self) -> None:
         chain, self.chain = self.chain, None
         if chain:
-            C.llama_sampler_free(chain)  # and with it the samplers in it
+            C.llama_sampler_free(chain)  # frees the samplers in it too
 
 
 def _likeliest(logits: NDArray[np.float32], count: int) -> NDArray[np.intp]:
-    """The ``count`` greatest, greatest first; of equals the one with the lower id."""
+    """Return the ids of the ``count`` greatest logits, greatest first; equal ones in the order of their ids."""
     if not count:
         return np.empty(0, dtype=np.intp)
     some = np.argpartition(-logits, count)[:count] if count < len(logits) else np.arange(len(logits))

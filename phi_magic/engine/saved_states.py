@@ -10,7 +10,7 @@ from typing import Any
 from ..machine import available
 from .llama import C
 
-#: Evaluating fewer tokens again takes less time than saving and restoring them.
+#: Tokens; evaluating fewer than these again takes less time than to save and restore them.
 WORTH = 64
 _MOST = 8
 _SHARE = 0.25  # of the RAM that this process may still use
@@ -50,7 +50,7 @@ class SavedStates:
         self._states: list[SavedState] = []  # the newest last
 
     def put(self, state: SavedState) -> None:
-        """Keep a state, instead of those whose tokens it begins with, and of the oldest ones where there is no room."""
+        """Keep a state; drop the states that are a prefix of it, and the oldest ones if they do not fit."""
         self._states = [
             one for one in self._states if one.factors != state.factors or state.tokens[: len(one.tokens)] != one.tokens
         ]
@@ -70,7 +70,7 @@ class SavedStates:
 
 
 def common(ours: Sequence[int], theirs: Sequence[int]) -> int:
-    """How many tokens two sequences begin with alike."""
+    """Return the length of the common prefix of two token sequences."""
     pairs = enumerate(zip(ours, theirs))  # noqa: B905 (up to the end of the shorter)
     return next((at for at, (a, b) in pairs if a != b), min(len(ours), len(theirs)))
 

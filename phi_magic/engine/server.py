@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from .engine import Engine
 
 _GROUP = 0.004  # seconds between two groups of messages
-_ORPHAN = 0.5  # seconds between looks whether the kernel is still there
+_ORPHAN = 0.5  # seconds between checks that the kernel is still there
 
 
 def main(calls: int, answers: int) -> None:
@@ -53,11 +53,11 @@ def main(calls: int, answers: int) -> None:
         answers: descriptor of the pipe to write messages to, inherited.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the kernel says when to stop
-    with suppress(OSError):  # not on Linux: of all processes this one is the first to be ended when memory is short
+    with suppress(OSError):  # only Linux has it: when memory is short, end this process first
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     server = Server(Connection(calls, writable=False), Connection(answers, readable=False))
     server.serve()
-    os._exit(0)  # nothing is left to be put in order, and C++ destructors may take their time
+    os._exit(0)  # nothing is left to clean up, and C++ destructors can be slow
 
 
 class Server:
@@ -69,7 +69,7 @@ class Server:
         self._sending = threading.Lock()
         self._lock = threading.Lock()
         self._waiting: dict[int, Call] = {}  # calls that are not begun, oldest first
-        self._come = threading.Semaphore(0)  # one for each of them
+        self._come = threading.Semaphore(0)  # counts them
         self._current: tuple[int, Stop] = (0, Stop())
         self._idle = Stop()
         self._keep_alive = -1.0
@@ -89,7 +89,7 @@ class Server:
             if not self._come.acquire(timeout=self._keep_alive if self._keep_alive >= 0 else None):
                 break
             if (call := self._next()) is not None:
-                self._send(Begun(call.id))  # at once: what follows may end the process
+                self._send(Begun(call.id))  # send it at once: the work may end the process
                 self._outbox.put(self._answer(engine, call, self._current[1]))
                 if isinstance(call, Unload):
                     break
@@ -193,7 +193,7 @@ class Server:
 
 
 def _merged(messages: list[Answer]) -> Iterator[Answer]:
-    """The messages, with events of one call that follow one another in one message."""
+    """Join consecutive events of one call into one message."""
     for (number, kind), together in groupby(messages, key=lambda message: (message.id, type(message))):
         if kind is Events:
             yield Events(

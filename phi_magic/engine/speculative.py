@@ -16,23 +16,23 @@ from ..interrupt import Stop
 from .context import Context
 from .writer import Writer
 
-_SPAN = 3  # tokens that must stand before a guess alike
-_FORGETS = 0.8  # how much of the old is kept at each new observation
-_GAIN = 1.1  # what a wider pass must promise
-_UNTRIED = 4  # tokens that are thought to cost as much again as one alone, in a pass not tried yet
+_SPAN = 3  # tokens before a draft that must be the same as the last ones
+_FORGETS = 0.8  # weight of the old average at each new observation
+_GAIN = 1.1  # the gain in speed that a wider pass must promise
+_UNTRIED = 4  # draft tokens that are assumed to double the time of a pass that was not measured yet
 EXACT_WIDTHS = (3, 6)
 WIDTHS = (3, 7, 15, 31)
 
 
 def widths(plan: Plan, *, exact: bool) -> tuple[int, ...]:
-    """How many tokens may be guessed at once without giving up more than was asked to."""
+    """Return how many draft tokens a pass may have without breaking the promise that was asked for."""
     if not exact:
         return WIDTHS
     return tuple(width for width in EXACT_WIDTHS if plan.decodes_alike(width + 1))
 
 
 class Lookup:
-    """What followed the last tokens where they stood before."""
+    """Finds the tokens that followed the last ones where these occurred before."""
 
     def __init__(self, tokens: Sequence[int] = ()) -> None:
         self._tokens: list[int] = []
@@ -53,12 +53,12 @@ class Lookup:
 class DraftLength:
     """Chooses how many draft tokens to evaluate, by how often they were right and what passes cost on this machine.
 
-    Guesses are judged by the tokens that are drawn whether they were evaluated or not, so that a text that begins to
-    repeat itself is noticed, and one that does not pays nothing.
+    Drafts are compared with the drawn tokens even if they were not evaluated. So a text that begins to repeat itself is
+    noticed, and a text that does not costs nothing.
 
     Args:
         widths: how many tokens may be guessed at once.
-        seconds: what passes took, by guesses; kept up to date, and worth keeping for the model's next answer.
+        seconds: the time of a pass by its number of draft tokens; updated here, and kept for the model's next answer.
     """
 
     def __init__(self, widths: Sequence[int], seconds: dict[int, float] | None = None) -> None:
@@ -91,7 +91,7 @@ class DraftLength:
 def advance(
     context: Context, writer: Writer, lookup: Lookup, length: DraftLength, *, room: int, stop: Stop
 ) -> Iterator[Step]:
-    """Evaluate the writer's token, and with it what is likely to follow; yield every token drawn.
+    """Evaluate the writer's token with a draft of the next ones, and yield every drawn token.
 
     Args:
         room: how many tokens more may be evaluated.

@@ -1,4 +1,4 @@
-"""How many threads evaluate a pass: found by what passes take on this machine at the moment.
+"""Choose the number of threads for a pass, by measuring passes on this machine.
 
 The threads of a pass wait for one another after every operation. Where other processes want the same cores, one thread
 can be twice as fast as two (docs/performance.md). The bits of an answer do not depend on the number.
@@ -6,16 +6,16 @@ can be twice as fast as two (docs/performance.md). The bits of an answer do not 
 
 from __future__ import annotations
 
-_KEPT = 0.7  # how much of the old is kept at each new observation
-_CALM, _SLOW = 128, 12  # passes between two trials: while passes take as long as ever, and while they take longer
+_KEPT = 0.7  # weight of the old average at each new observation
+_CALM, _SLOW = 128, 12  # passes between two trials: at the usual speed, and when passes have become slower
 _LONGER = 1.4
 _TRIAL = 2  # passes of a trial
-_BETTER = 0.9  # of the seconds of a pass: what another number must come down to
+_BETTER = 0.9  # the share of a pass's time that another number of threads must fall below
 _RELAXED = 1.005  # a pass takes longer as the context fills
 
 
 class Threads:
-    """Climbs from a number of threads to half or twice as many, wherever a pass takes less time.
+    """Tries half and twice as many threads now and then, and keeps the number with the shortest passes.
 
     Args:
         most: threads to begin with, and never to go beyond.
@@ -61,8 +61,8 @@ class Threads:
             self._count = self._tried
         self._seconds[self._tried] = seconds
         self._fastest = min(self._fastest, seconds)
-        # The next number in this direction may be better still. Fewer threads than the most are there for a reason
-        # that passes, so more are tried soon.
+        # The next number in this direction may be better still. Other work on the machine, the reason for fewer
+        # threads, ends at some time, so more threads are tried soon.
         self._until = _TRIAL if better else _CALM if self._count == self._most else _SLOW
 
     def _next(self) -> int:

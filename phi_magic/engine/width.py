@@ -1,24 +1,24 @@
-"""How many sequences to decode in one pass: found by doing it, while the first answers of a model are written."""
+"""Choose how many sequences to decode in one pass, by measuring passes while a model's first answers are written."""
 
 from __future__ import annotations
 
 from .batch import WIDE
 
-#: The most sequences in one pass. Beyond, reading the weights is shared already, and each needs memory of its own.
+#: The most sequences in one pass. With more, little time is saved by reading the weights once, and each needs memory.
 MOST = 64
-_GAIN = 1.1  # what twice as many sequences must bring, in tokens per second
-_TRIES = 2  # a width that disappoints may have met other work on the machine
+_GAIN = 1.1  # the gain in tokens per second that twice as many sequences must bring
+_TRIES = 2  # trials of a width that is not faster: other work on the machine may have slowed it
 
 
 class Width:
-    """Climbs from ``WIDE`` sequences, twice as many at a time, for as long as a pass then makes more tokens a second.
+    """Begins with ``WIDE`` sequences and doubles them for as long as that gives more tokens per second.
 
     Passes cost differently on every machine: on one 8 at once gave 3.8 times the tokens of one alone and 32 gave 6.1,
     on another 1.7 and 4.4.
     """
 
     def __init__(self) -> None:
-        self._rates: dict[int, float] = {}  # the best seen: what else the machine does only slows a pass down
+        self._rates: dict[int, float] = {}  # tokens per second, the most seen: other work only slows a pass
         self._tries: dict[int, int] = {}
 
     def took(self, sequences: int, seconds: float) -> None:
@@ -28,7 +28,7 @@ class Width:
 
     @property
     def best(self) -> int:
-        """How many to decode at once now: the width found, or the next to be tried."""
+        """The number of sequences to decode at once: the one that was found best, or the next one to try."""
         width = WIDE
         while width < MOST and width in self._rates:
             wider = 2 * width

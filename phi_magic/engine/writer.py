@@ -21,7 +21,7 @@ Clock: TypeAlias = Callable[[], float]
 
 
 class Writer:
-    """Makes an answer of logits, step by step: draws a token and finds the text that becomes certain by it.
+    """Turns logits into an answer, step by step: draws a token and finds the text that it makes certain.
 
     The loop around it evaluates :attr:`token` to get the logits for the next step, until :attr:`finish_reason` is set.
     It is the same for the writer whether its answer is decoded singly or together with others. Freed with
@@ -76,9 +76,8 @@ class Writer:
         return self._write(token, drawn=True)
 
     def repeat(self, token: Token) -> Step:
-        """Write a token with the record that another answer to the same question has of it; no logits are needed.
-
-        The draw for it is passed over, so that what follows is drawn as it would have been after :meth:`step`.
+        """Write a token with its record from another answer to the same question; no logits are needed. Its random
+        number is skipped, so the next tokens are drawn as they would be after :meth:`step`.
         """
         self._sampler.skip(token.id)
         return self._write(token, drawn=False)
@@ -109,9 +108,8 @@ class Writer:
 
 
 class Text:
-    """Bytes in, text out: no character torn, nothing of a stop string shown.
-
-    What could be the beginning of a stop string waits until it is clear that it is not.
+    """Turns bytes into text without incomplete characters and without any part of a stop string. Text that could begin
+    a stop string waits until it is clear that it does not.
     """
 
     def __init__(self, stop_strings: Sequence[str] = (), *, skip_space: bool = False) -> None:

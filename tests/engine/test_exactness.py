@@ -143,18 +143,18 @@ def test_a_lane_has_the_same_bits_whatever_the_others_hold(model, plan):
 
     shared, own, answer = tokens(20), tokens(15), tokens(4)
 
-    def logits(lanes, others, share):
-        batch = Batch(model, plan, lanes=lanes, room=200)
+    def logits(sequences, others, share):
+        batch = Batch(model, plan, sequences=sequences, room=200)
         try:
             batch.share(share, stop=Stop())
-            mine = draw.randrange(batch.lanes)
-            busy = [lane for lane in range(batch.lanes) if lane != mine][:others]
-            for lane in busy:
-                batch.prefill(lane, tokens(draw.randrange(1, 90)), stop=Stop())
+            mine = draw.randrange(batch.sequences)
+            busy = [sequence for sequence in range(batch.sequences) if sequence != mine][:others]
+            for sequence in busy:
+                batch.prefill(sequence, tokens(draw.randrange(1, 90)), stop=Stop())
             batch.prefill(mine, shared + own, stop=Stop())
             found = [batch.logits(-1).copy()]
             for token in answer:
-                batch.decode({**{lane: tokens(1)[0] for lane in busy}, mine: token}, stop=Stop())
+                batch.decode({**{sequence: tokens(1)[0] for sequence in busy}, mine: token}, stop=Stop())
                 found.append(batch.logits(mine).copy())
             return np.array(found)
         finally:
@@ -162,8 +162,8 @@ def test_a_lane_has_the_same_bits_whatever_the_others_hold(model, plan):
 
     alone = logits(WIDE, 0, [])
     whole = shared + own
-    for lanes, others, share in [(8, 3, []), (8, 7, shared), (12, 11, whole), (17, 5, shared), (32, 31, shared)]:
-        assert (logits(lanes, others, share) == alone).all(), (lanes, others)
+    for sequences, others, share in [(8, 3, []), (8, 7, shared), (12, 11, whole), (17, 5, shared), (32, 31, shared)]:
+        assert (logits(sequences, others, share) == alone).all(), (sequences, others)
 
 
 @pytest.mark.parametrize(

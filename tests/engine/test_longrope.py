@@ -120,10 +120,10 @@ def test_a_branch_is_decoded_again_where_the_factors_differ(model):
 def test_a_sequence_of_a_batch_has_the_factors_of_the_batchs_room(model, room):
     prompt, answer = tokens(100), tokens(3, 1)
 
-    def logits(lanes, others):
-        with closing(Batch(model, PLAN, lanes=lanes, room=room)) as batch:
-            for lane in range(others):
-                batch.prefill(lane + 1, tokens(50, lane), stop=Stop())
+    def logits(sequences, others):
+        with closing(Batch(model, PLAN, sequences=sequences, room=room)) as batch:
+            for sequence in range(others):
+                batch.prefill(sequence + 1, tokens(50, sequence), stop=Stop())
             batch.prefill(0, prompt, stop=Stop())
             for token in answer:
                 batch.decode(dict.fromkeys(range(others + 1), token), stop=Stop())

@@ -1,4 +1,4 @@
-"""The models that there are for this machine: known by name, in the hub's cache, loaded; and what each says of itself."""
+"""List the models for this machine, known by name, downloaded or loaded, and describe one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from .rendering.table import Table
 
 
 def listing(phi: Phi) -> Table:
-    """Every model known by name, on this machine, or loaded: what it is, what memory it needs, and whether that is there."""
+    """List every model that is known by name, on this machine, or loaded, with the memory that it needs and whether it
+    fits.
+    """
     budget = available()
     files = {file.name: file for file in [*_shipped(), *on_this_machine()]}
     held = loaded()
@@ -33,7 +35,7 @@ def listing(phi: Phi) -> Table:
 
 
 def served(address: str) -> Table:
-    """The models of a server, with what it says of each.
+    """List the models of a server, with what the server says of each.
 
     Raises:
         PhiError: there is no server, or none that is OpenAI-compatible.
@@ -49,7 +51,7 @@ def served(address: str) -> Table:
 
 
 def information(phi: Phi, name: str) -> Table:
-    """What the GGUF of a model on this machine says of itself, with its hash and what memory it needs; or a server's.
+    """Describe a model: its GGUF's metadata, its hash and the memory that it needs; or what its server says of it.
 
     Raises:
         PhiError: the model is not on this machine, or is no sound GGUF.
@@ -77,7 +79,7 @@ def information(phi: Phi, name: str) -> Table:
 
 
 def loaded() -> Path | None:
-    """The file of the model that the worker process holds."""
+    """Return the file of the model that the worker process holds."""
     worker = sys.modules.get("phi_magic.generation.worker")  # not imported: nothing was ever loaded
     found: Path | None = worker.shared.loaded if worker else None
     return found
@@ -87,7 +89,7 @@ def _row(phi: Phi, file: ModelFile, budget: Budget, held: Path | None) -> list[s
     try:
         size = show_size(file.path.stat().st_size)
         info = phi.describe(model=str(file.path))
-    except OSError as error:  # deleted since it was found, or while it is loaded
+    except OSError as error:  # deleted after it was found, or while it is loaded
         return [file.name, "missing", "", "", "", "", error.strerror or str(error)]
     except PhiError as error:
         return [file.name, "damaged", size, "", "", "", str(error)]

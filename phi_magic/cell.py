@@ -1,4 +1,4 @@
-"""The ``%%phi`` cell that gives an answer again."""
+"""Write the ``%%phi`` cell that gives an answer again."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .reply import Reply
 
 
 def cell_for(reply: Reply, implied: Mapping[str, Any], body: str | None = None) -> str:
-    """The cell that asks what ``reply`` answers, and with its seed gets the same text.
+    """Return the cell that asks the question of ``reply`` again, with its settings and seed.
 
-    An answer to a raw prompt has no such cell: IPython ends a cell's body with a line break of its own. What a line
-    cannot say, a system message of several lines, stands above it as a cell of its own.
+    An answer to a raw prompt has no such cell, since IPython adds a line break to the end of a cell's body. A system
+    message of several lines does not fit the options' line, so a cell above sets it.
 
     Args:
-        implied: values of traits that the line may leave unsaid, since whoever runs it has them too.
+        implied: values of traits that the line may leave out, because the reader has the same ones.
         body: the cell's body where it is not the prompt to the letter, as with ``{{ }}`` in it.
     """
     values = {**reply.params, "model": reply.model, "seed": reply.seed}

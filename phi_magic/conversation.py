@@ -1,7 +1,7 @@
 """Conversations: turns, each of which belongs to the cell that asked.
 
-A turn without any text, one that failed or was interrupted before its first token, is none: it is neither sent nor
-shown, and the conversation goes on as if it had not been asked.
+A question that failed or was interrupted before its first token makes no turn: it is neither sent nor shown, and the
+conversation goes on as if it had not been asked.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Turn:
         return self.counts or (self.stream is not None and self.stream() is not None)
 
 
-#: Every conversation of this process, by its name. As the model, they are shared by all of its ``Phi``. Answers that
-#: were asked for and have no text yet are in it, so that two that are written at the same time both stay.
+#: Every conversation of this process, by its name; like the model, all ``Phi`` share them. It includes questions whose
+#: answer has no text yet, so that two answers written at the same time both stay.
 _turns: dict[str, list[Turn]] = {}
 _lock = threading.RLock()  # held wherever _turns changes
 
@@ -131,7 +131,9 @@ class Conversation:
         return stream
 
     def place(self, cell: str | None, run: str | None) -> int:
-        """Which turn, from 0, the next question of this cell becomes: as many stay as that."""
+        """Return the number, from 0, of the turn that this cell's next question becomes; that is how many turns
+        stay.
+        """
         return _place(self.turns, cell, run)
 
     def undo(self) -> Turn:
@@ -153,7 +155,7 @@ class Conversation:
             return sum(turn.counts for turn in _turns.pop(self.name, ()))
 
     def drop(self, cells: Collection[str]) -> None:
-        """Drop the turns of cells that are no more; later turns stay as they are."""
+        """Drop the turns of deleted cells; later turns stay as they are."""
         with _lock:
             if self.name in _turns:
                 _turns[self.name] = [turn for turn in _turns[self.name] if turn.cell not in cells]
@@ -189,7 +191,7 @@ class Conversation:
         new = file.with_name(f".{file.name}.{os.getpid()}")
         try:
             if file.exists():
-                _read(file)  # what somebody else wrote stays
+                _read(file)  # do not overwrite another file
             new.write_text(text, encoding="utf-8", errors="replace")
             new.replace(file)
         except OSError as error:
@@ -240,7 +242,7 @@ def _system(turn: Turn) -> str:
 
 
 def _plain(reply: Reply) -> dict[str, Any]:
-    """What the turns before it do not tell; ``data`` is in the text."""
+    """Return the fields of a reply that earlier turns do not hold; ``data`` is left out, since the text holds it."""
     return {name: value for name, value in reply.to_dict().items() if name not in ("messages", "data")}
 
 

@@ -1,4 +1,4 @@
-"""How an answer grows: in a cell's output, in a terminal, or not at all."""
+"""Show an answer while it grows: in a cell's output, in a terminal, or not at all."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Output:
         self._pace = Pace(interval, clock)
 
     def draw(self, bundle: Callable[[], dict[str, Any]]) -> None:
-        """Show what ``bundle`` makes, if it is time."""
+        """Show what ``bundle`` returns, if a redraw is due."""
         if self._live and self._pace.due:
             with self._pace.drawing():
                 self.show(bundle())
@@ -42,19 +42,21 @@ class Output:
 
 
 class View(Protocol):
-    """Where an answer is shown. The calls come in this order; each may come several times but the last."""
+    """Where an answer is shown. The methods are called in this order; ``status``, ``grow`` and ``note`` any number of
+    times.
+    """
 
     def status(self, text: str) -> None:
-        """What is going on before the first token."""
+        """Show what is going on before the first token."""
 
     def grow(self, reply: Reply, piece: str) -> None:
-        """``piece`` was added to the reply."""
+        """Show the reply, to which ``piece`` was added."""
 
     def finish(self, reply: Reply) -> None:
-        """The reply is as whole as it will be."""
+        """Show the reply; nothing will be added to it."""
 
     def note(self, text: str) -> None:
-        """A line of ours about the answer, before or after it; empty text is none."""
+        """Show a remark about the answer, before or after it; nothing if ``text`` is empty."""
 
 
 class QuietView:

@@ -1,4 +1,4 @@
-"""The tokens that llama.cpp's sampler draws, found again from logits and seed without llama.cpp.
+"""Draw the tokens that llama.cpp's sampler draws, from logits and seed, without llama.cpp.
 
 llama.cpp keeps one ``std::mt19937`` for an answer and takes one ``std::uniform_real_distribution<double>`` from it for
 each token, forced tokens included. So the random number of a step is known from the seed and the step alone.
@@ -33,8 +33,8 @@ def random_number(seed: int, step: int) -> float:
 def draw(logits: NDArray[np.float32], generated: Sequence[int], number: float, sampling: SamplingParameters) -> int:
     """Return the token that llama.cpp's sampler draws with this random number.
 
-    llama.cpp computes in 32 bits, and so does this function: of 120,000 draws none was another token. With the
-    probabilities of :func:`phi_magic.distribution`, which are of 64 bits, 14 were.
+    llama.cpp computes in 32 bits, and so does this function: 120,000 draws gave the same tokens. With the 64-bit
+    probabilities of :func:`phi_magic.distribution`, 14 of them differed.
 
     Args:
         logits: shape ``(n_vocab,)``.
@@ -55,7 +55,9 @@ def draw(logits: NDArray[np.float32], generated: Sequence[int], number: float, s
     if 0 < sampling.top_p < 1:
         weights = _exp(scores - scores.max())
         sums = np.cumsum((weights / np.cumsum(weights)[-1])[tokens])
-        tokens = tokens[: 1 + int(np.searchsorted(sums, np.float32(sampling.top_p)))]  # the one that crosses included
+        tokens = tokens[
+            : 1 + int(np.searchsorted(sums, np.float32(sampling.top_p)))
+        ]  # includes the token that crosses the sum
     if sampling.top_k:
         tokens = tokens[: sampling.top_k]
     if sampling.min_p:

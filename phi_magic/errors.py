@@ -9,7 +9,7 @@ _RANGES = 50  # ranges of row numbers that one line lists
 
 
 class PhiError(Exception):
-    """A mistake that the user can mend: one line that names what was wrong and what to do.
+    """A mistake that the user can correct: one line that says what was wrong and what to do.
 
     The magics show it as IPython's ``UsageError``, the terminal prints it and exits with status 2. Line breaks in the
     message, which may quote anything, become spaces, and what cannot be printed is escaped.

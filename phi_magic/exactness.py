@@ -1,4 +1,4 @@
-"""Does this machine keep the promise of docs/exactness.md? ``python -m phi_magic.exactness [MODEL]`` finds out."""
+"""Check whether this machine keeps the promise of docs/exactness.md: ``python -m phi_magic.exactness [MODEL]``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ Logits = NDArray[np.float32]
 
 
 def probe(model: Model, plan: Plan) -> Iterator[tuple[str, bool]]:
-    """What the promise rests on, a line each, and whether it holds here: the same logits to the last bit.
+    """Yield each condition of the promise as a line, and whether it holds here: the logits must be the same to the last
+    bit.
 
     Args:
         plan: how the model is run; thread counts and sizes are varied from there.
@@ -74,7 +75,7 @@ def _singly(
     """Logits after a prompt, and after each token of an answer; the prompt is read a slice at a time."""
     stop = Stop()
     with closing(Context(model, plan)) as context:
-        # A rest that is shorter than a slice may be goes with the slice before it.
+        # A remainder that is shorter than the shortest slice is part of the slice before it.
         ends = [*range(slices, len(prompt) - SLICE_MIN + 1, slices), len(prompt)]
         for end in ends:
             context.prefill(prompt[:end], room=room or len(prompt) + len(answer), stop=stop)
@@ -82,14 +83,16 @@ def _singly(
 
 
 def _larger(model: Model) -> int:
-    """Tokens of a larger context than the one that the probe's prompt and answer need, with the same RoPE factors."""
+    """Return the size of a larger context than prompt and answer need, with the same RoPE factors."""
     rooms = range(_PROMPT + _ANSWER + 1000, _PROMPT + _ANSWER, -CELLS)
     factors = model.rope_factors(_PROMPT + _ANSWER)
     return next((room for room in rooms if model.rope_factors(room) == factors), _PROMPT + _ANSWER)
 
 
 def _apart(model: Model, plan: Plan, prompt: list[int], border: int) -> bool:
-    """Whether a request of either side of the RoPE border gets the same logits after one of the other as in a new context."""
+    """Check that a request on one side of the RoPE border gets the same logits after a request on the other side as in
+    a new context.
+    """
     text = prompt[: border // 2]
 
     def logits(context: Context, room: int) -> Logits:
@@ -106,7 +109,7 @@ def _apart(model: Model, plan: Plan, prompt: list[int], border: int) -> bool:
 
 
 def _after(context: Context, answer: list[int]) -> list[Logits]:
-    """Logits after a prompt that was just read, and after each token of an answer."""
+    """Return the logits after a prompt that was just evaluated, and after each token of an answer."""
     found = [context.logits.copy()]
     for token in answer:
         context.append(token, stop=Stop())
@@ -115,7 +118,7 @@ def _after(context: Context, answer: list[int]) -> list[Logits]:
 
 
 def _restored(model: Model, plan: Plan, prompt: list[int], answer: list[int]) -> list[Logits]:
-    """The same after half of the prompt was saved because of another text, and after the context has grown."""
+    """Return the same logits, after half of the prompt was saved and restored and after the context has grown."""
     stop, half = Stop(), prompt[: len(prompt) // 2]
     with closing(Context(model, plan)) as context:
         for text in (half, prompt[::-1][: len(half)], half):
@@ -125,7 +128,7 @@ def _restored(model: Model, plan: Plan, prompt: list[int], answer: list[int]) ->
 
 
 def _guessed(model: Model, plan: Plan, prompt: list[int], answer: list[int]) -> list[Logits]:
-    """The same with the answer's tokens in one pass."""
+    """Return the same logits, with the answer's tokens in one pass."""
     stop = Stop()
     with closing(Context(model, plan)) as context:
         context.prefill(prompt, room=len(prompt) + len(answer), stop=stop)
@@ -135,7 +138,7 @@ def _guessed(model: Model, plan: Plan, prompt: list[int], answer: list[int]) -> 
 
 
 def _wide(model: Model, plan: Plan, prompt: list[int], answer: list[int], width: int) -> list[Logits]:
-    """The same of one sequence among so many; the others read other prompts."""
+    """Return the same logits, for one sequence of a batch whose other sequences have other prompts."""
     stop = Stop()
     with closing(Batch(model, plan, sequences=width, room=len(prompt) + len(answer))) as batch:
         sequence = width // 2

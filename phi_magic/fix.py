@@ -1,4 +1,6 @@
-"""From an exception to the question how to mend its cell: the code and the message, and no values unless asked for."""
+"""Turn an exception into the question how to correct its cell. The code and the message are sent; values only on
+request.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ _values.maxother = _values.maxstring = 200
 
 @dataclass(frozen=True)
 class Failure:
-    """A cell that failed; ``line`` is where in it, from 1, and 0 where that is not known."""
+    """A cell that failed; ``line`` is the failing line, from 1, or 0 if it is not known."""
 
     cell: str
     error: str  #: its class and message, as a traceback ends
@@ -39,13 +41,13 @@ class Failure:
 def failure(
     error: BaseException, cell: str, is_cell: Callable[[str], bool], variables: Mapping[str, Any] | None = None
 ) -> Failure:
-    """What there is to say of an exception.
+    """Collect what the prompt tells about an exception.
 
     Args:
         error: with its traceback.
-        cell: the source of the cell that failed; empty where nobody kept it, and it is found by the traceback.
+        cell: the source of the cell that failed; empty if it is not known, and then it is found by the traceback.
         is_cell: whether code was compiled under this file name as a cell's.
-        variables: the notebook's, to tell the values of those that the cell names; None tells none.
+        variables: the notebook's variables; the values of those that the cell names are sent. None: no values are sent.
 
     Raises:
         PhiError: it was no cell that failed.
@@ -75,7 +77,7 @@ def prompt(failed: Failure, longest: int | None = None) -> str:
 
 
 def _prompt(failed: Failure, cell: str, functions: list[str]) -> str:
-    # The shipped model is trained on this very form.
+    # The shipped model is trained on exactly this form.
     parts = ["This Python cell failed.", _fenced(cell, "python")]
     if functions:
         parts += ["It calls:", _fenced("\n\n".join(functions), "python")]
@@ -96,7 +98,7 @@ def _fenced(text: str, language: str = "") -> str:
 
 
 def _around(cell: str, line: int, longest: int) -> str:
-    """The lines of a cell nearest to one of them that have ``longest`` characters together; it itself at least."""
+    """Return the lines around one line of a cell, at most ``longest`` characters together but always that line."""
     lines = cell.split("\n")
     first = last = min(max(line - 1, 0), len(lines) - 1)
     room = longest - len(lines[first])
@@ -116,7 +118,7 @@ def _around(cell: str, line: int, longest: int) -> str:
 
 
 def _last_line(error: BaseException) -> str:
-    # A SyntaxError's own text names a file that nobody knows.
+    # The text of a SyntaxError names a file that the user does not know.
     message = error.msg if isinstance(error, SyntaxError) else str(error)
     message = message.strip()
     cut = message if len(message) <= _MESSAGE else f"{message[:_MESSAGE]}..."

@@ -1,4 +1,4 @@
-"""What this machine grants the process: processor cores and memory, cgroups and resource limits respected."""
+"""Find out how many processor cores and how much memory the process may use; cgroups and resource limits count."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ THREADS = 100_000_000  # bytes of address space for the stacks and heaps of a fe
 
 
 def show_size(nbytes: int) -> str:
-    """A size as people say it: 726 kB, 2.39 GB (a GB is 1,000,000,000 bytes, as the hub counts)."""
+    """Format a size for people: 726 kB, 2.39 GB (a GB is 1,000,000,000 bytes, as on the hub)."""
     if nbytes < 1000:
         return f"{nbytes} bytes"
     power = min(int(math.log10(nbytes)) // 3, 4)
@@ -26,7 +26,7 @@ def show_size(nbytes: int) -> str:
 
 @dataclass(frozen=True)
 class Budget:
-    """How many bytes this process may still use, and what says so."""
+    """How many bytes this process may still use, and which limit that is."""
 
     bytes: int
     source: str
@@ -75,17 +75,17 @@ def _quota(root: Path) -> int:
 
 
 def available(root: Path = Path("/")) -> Budget:
-    """The least that any limit on this process leaves; `root` stands for the file system in tests.
+    """Return the smallest budget that any limit on this process leaves; tests pass another `root` of the file system.
 
     Looks at the cgroup (v1 and v2) and those above it, the address-space and data limits (`ulimit -v`, `-d`), and the
-    memory that the machine has free. Swap does not count: a model that is swapped answers no one.
+    memory that the machine has free. Swap does not count: a model in swap is too slow to use.
     """
     budgets = [*_cgroups(root), *_rlimits(root), *_machine(root)]
     return min(budgets, key=lambda budget: budget.bytes, default=Budget(sys.maxsize, "no limit known"))
 
 
 def capacity(root: Path = Path("/")) -> int:
-    """The memory in bytes that a process may have here at all, whatever is free at the moment."""
+    """Return the bytes of memory that a process may have on this machine, whatever is free at the moment."""
     return min(budget.whole for budget in [*_cgroups(root), *_rlimits(root), *_machine(root), Budget(0, "")])
 
 
@@ -103,7 +103,9 @@ def _cgroups(root: Path) -> Iterator[Budget]:
 
 
 class _Files(NamedTuple):
-    """What a version of cgroups calls its files, and the fields in memory.stat of what gives way when asked."""
+    """The names of a cgroup version's files, and the fields of memory.stat that count memory which the system can
+    reclaim.
+    """
 
     limits: tuple[str, ...]
     usage: str

@@ -154,7 +154,7 @@ MAPPING = (
 
 
 def split(line: str, options: Sequence[Option], *, prompt: bool = True) -> tuple[list[str], str]:
-    """The options that a line begins with, as argparse wants them, and the rest of the line as it was typed.
+    """Split a line into its options, in the form that argparse takes, and the rest as it was typed.
 
     Only the options are split as a shell would: a prompt keeps its quotes and apostrophes.
 
@@ -177,7 +177,9 @@ def split(line: str, options: Sequence[Option], *, prompt: bool = True) -> tuple
         if word == "--":
             return found, line[stream.tell() :].strip()
         flag, equals, value = word.partition("=") if word.startswith("--") else (word, "", "")
-        joined = word[:2] in known and not (known[word[:2]].value_optional and word[2:3] != "=")  # -chat is no -c hat
+        joined = word[:2] in known and not (
+            known[word[:2]].value_optional and word[2:3] != "="
+        )  # -chat does not mean -c hat
         if flag not in known and joined and not word.startswith("--"):  # -t0.2, -c=trip
             flag, equals, value = word[:2], "=", word[2:].removeprefix("=")
         if flag not in known:
@@ -227,12 +229,12 @@ def _next(words: shlex.shlex) -> str:
 def unknown(name: str, known: Sequence[str] | dict[str, Any], kind: str = "option") -> str:
     """One line for a name that does not exist, with the nearest that does."""
     others = f" ({', '.join(known)})" if known else ""
-    short = name.startswith("-") and len(name) == 2  # of two letters one is no likelier to be meant than another
+    short = name.startswith("-") and len(name) == 2  # for one letter no other letter is a likelier meaning
     return f"there is no {kind} {name}" + ((not short and did_you_mean(name, known)) or others)
 
 
 def quoting(words: Sequence[str], rest: str) -> str:
-    """Advice to quote the value of the last of ``words``, where ``rest`` may be what a space cut off from it."""
+    """Return the advice to quote the last option's value, if ``rest`` may belong to it."""
     flag, equals, value = words[-1].partition("=") if words else ("", "", "")
     return f" (for a value of several words write {flag} {shlex.quote(f'{value} {rest}')})" if equals else ""
 

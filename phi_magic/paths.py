@@ -1,4 +1,4 @@
-"""Paths as users write them, the folder for what can be made again, and small files that others write."""
+"""Handle paths as users write them, the cache folder, and small files that other programs write."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def show_path(path: str | os.PathLike[str]) -> str:
 
 
 def cache_folder() -> Path:
-    """The user's folder for what phi_magic can make again; it need not exist."""
+    """Return the user's cache folder; it need not exist."""
     standard = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
     return expanded(os.environ.get("XDG_CACHE_HOME") or standard) / "phi_magic"
 

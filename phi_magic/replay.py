@@ -1,6 +1,6 @@
-"""Running an answer again from what was recorded of it, and saying whether the text is the same.
+"""Run an answer again from its record, and say whether the text is the same.
 
-A record is what :meth:`phi_magic.reply.Reply.to_dict` tells: the prompt as it was sent, the conversation before it,
+A record is what :meth:`phi_magic.reply.Reply.to_dict` returns: the prompt as it was sent, the conversation before it,
 every setting, the seed, the model with its file's hash, and the plan that it ran by. A notebook carries it in each
 output's metadata, and the text beside it.
 """
@@ -27,7 +27,7 @@ from .reply import Message, Reply
 from .settings import ANSWER_TRAITS
 
 _AROUND = 30  # characters shown on each side of the first difference
-#: What of a plan an answer's bits depend on. Threads, and how the file is read, the machine at hand chooses.
+#: The fields of a plan that an answer's bits depend on. Threads and the way to read the file suit the machine at hand.
 _BITS = {field.name for field in fields(Plan)} - {"n_threads", "mmap"}
 _CACHE_TYPES = {"f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"}
 _SETTINGS = {*ANSWER_TRAITS, "n_ctx", "exact"}
@@ -54,9 +54,8 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of running an answer again.
-
-    ``notes`` name what is not as it was: another file of the model, another version, another machine's plan.
+    """The outcome of running an answer again. ``notes`` name what has changed: the model's file, a version, the
+    machine's plan.
     """
 
     where: str
@@ -113,7 +112,7 @@ def _compared(recorded: Recorded, reply: Reply) -> str:
 
 
 def summary(outcomes: Sequence[Outcome], expected: int, status: str = "") -> Table:
-    """What came of each, and below how many of the ``expected`` ones are the same."""
+    """Return a line for each outcome, and below how many of the ``expected`` answers are the same."""
     rows = [[outcome.where, outcome.verdict, "\n".join(outcome.notes)] for outcome in outcomes]
     notes = any(outcome.notes for outcome in outcomes)
     headers = ["answer", "text", "what is not as it was"]
@@ -179,7 +178,7 @@ def _in_cell(cell: Mapping[str, Any], where: str) -> Iterator[Recorded]:
 def _answer(phi: Phi, record: Mapping[str, Any], plan: Plan | None, on_status: Callable[[str], None]) -> Reply:
     params = record["params"]
     options = {name: params[name] for name in _SETTINGS if name in params}
-    if record["finish_reason"] == "interrupted":  # as far as it came
+    if record["finish_reason"] == "interrupted":  # an interrupted one up to where it ended
         options["max_tokens"] = record["usage"]["completion_tokens"]
     options |= {
         "model": record["model"],
@@ -189,7 +188,7 @@ def _answer(phi: Phi, record: Mapping[str, Any], plan: Plan | None, on_status: C
     }
     options |= {name: params[name] for name in _EXTRAS | _WHERE_ASKED if name in params}
     prompt: list[Message] = [*record["messages"], {"role": "user", "content": record["prompt"]}]
-    if record["engine"].get("pass") == "wide":  # one of many, whose bits are those of wide passes
+    if record["engine"].get("pass") == "wide":  # from a batch, whose bits are those of wide passes
         together = phi.stream_all([(prompt, options)], on_status=on_status)
         together.run()
         return together.replies[0]
@@ -199,7 +198,7 @@ def _answer(phi: Phi, record: Mapping[str, Any], plan: Plan | None, on_status: C
 
 
 def _checked(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record of which everything that is needed is there and of its type; a notebook may say anything.
+    """Check that a record has every field, with the right type; a notebook file may hold anything.
 
     Raises:
         PhiError: it is not.
@@ -226,7 +225,7 @@ def _checked(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _other_versions(record: Mapping[str, Any]) -> Iterator[str]:
-    """How the program that recorded the answer was another one, each in one line."""
+    """Return a line for each version that differs from the one that recorded the answer."""
     from importlib.metadata import version
 
     if (ours := version("phi_magic")) != (theirs := record.get("version")):
@@ -236,7 +235,7 @@ def _other_versions(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _other_file(record: Mapping[str, Any]) -> Iterator[str]:
-    """How the model's file is not the one that answered, in one line.
+    """Say in one line how the model's file differs from the one that answered.
 
     Raises:
         PhiError: the model is not on this machine.
@@ -251,7 +250,7 @@ def _other_file(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _plan(phi: Phi, record: Mapping[str, Any]) -> tuple[Plan, str]:
-    """The recorded plan, on as many threads as suit this machine; and how it is not this machine's own.
+    """Return the recorded plan with this machine's number of threads, and how it differs from this machine's own plan.
 
     Raises:
         PhiError: no such plan can be.

@@ -1,4 +1,4 @@
-"""The knobs of sampling, and the probabilities they make.
+"""The sampling parameters, and the probabilities that they make of the logits.
 
 Order and meaning are those of the reference, Candle's ``LogitsProcessor`` and ``apply_repeat_penalty``
 (candle-transformers, ``generation`` and ``utils``): repeat penalty on the tokens generated so far, division by the
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 
 class Number(Float):  # type: ignore[type-arg]
-    """A float that is a number: ``min`` and ``max`` alone let NaN through, since it compares with nothing."""
+    """A float other than NaN and infinity: ``min`` and ``max`` let NaN pass, since every comparison with it is
+    false.
+    """
 
     def validate(self, obj: Any, value: Any) -> float:
         checked = float(super().validate(obj, value))
@@ -117,7 +119,7 @@ def distribution(logits: ArrayLike, generated: Sequence[int] = (), **params: Any
 class Stages:
     """The probabilities on their way from the logits to the draw; each of shape ``(n_vocab,)``, float64, summing to 1.
 
-    ``cut`` names for each cut token the knob that cut it: an index into :data:`CUTTING`, and -1 for the kept ones.
+    ``cut`` names the parameter that removed each token: an index into :data:`CUTTING`, and -1 for kept tokens.
     """
 
     raw: NDArray[np.float64]  #: of the logits as they are
@@ -127,7 +129,7 @@ class Stages:
     cut: NDArray[np.int8]
 
 
-#: What can cut a token, in the order in which it does.
+#: The parameters that can remove a token, in the order in which they apply.
 CUTTING = ("temperature", "top_p", "top_k", "min_p")
 
 
@@ -139,7 +141,7 @@ def stages(logits: ArrayLike, generated: Sequence[int] = (), **params: Any) -> S
     if unknown:
         raise PhiError(f"distribution() has no parameter {unknown[0]!r}; it takes {', '.join(_NAMES)}")
     try:
-        knobs = Sampling(**params)
+        sampling = Sampling(**params)
     except TraitError as error:
         raise PhiError(str(error)) from None
 
@@ -147,17 +149,17 @@ def stages(logits: ArrayLike, generated: Sequence[int] = (), **params: Any) -> S
     if scores.ndim != 1 or not len(scores) or np.isnan(scores).any() or not np.isfinite(scores.max()):
         raise PhiError("logits must be a vector of numbers, one for each token of the vocabulary")
     recent = np.unique(
-        np.asarray(list(generated)[-knobs.repeat_last_n :] if knobs.repeat_last_n else [], dtype=np.int64)
+        np.asarray(list(generated)[-sampling.repeat_last_n :] if sampling.repeat_last_n else [], dtype=np.int64)
     )
     if len(recent) and not (0 <= recent[0] and recent[-1] < len(scores)):
         raise PhiError(f"generated holds token ids outside of the vocabulary of {len(scores)}")
 
     raw = _softmax(scores)
     at = scores[recent]
-    scores[recent] = np.where(at >= 0, at / knobs.repeat_penalty, at * knobs.repeat_penalty)
+    scores[recent] = np.where(at >= 0, at / sampling.repeat_penalty, at * sampling.repeat_penalty)
     penalised = _softmax(scores)
     cut = np.full(len(scores), -1, dtype=np.int8)
-    if knobs.greedy:
+    if sampling.greedy:
         chosen = int(scores.argmax())
         cut[:] = CUTTING.index("temperature")
         cut[chosen] = -1
@@ -165,18 +167,18 @@ def stages(logits: ArrayLike, generated: Sequence[int] = (), **params: Any) -> S
         p[chosen] = 1.0
         return Stages(raw, penalised, p, p, cut)
 
-    p = _softmax(scores, knobs.temperature)
+    p = _softmax(scores, sampling.temperature)
     order = np.argsort(-p, kind="stable")
 
-    def cuts(knob: str, tokens: NDArray[Any]) -> None:
-        cut[tokens[cut[tokens] == -1]] = CUTTING.index(knob)
+    def cuts(parameter: str, tokens: NDArray[Any]) -> None:
+        cut[tokens[cut[tokens] == -1]] = CUTTING.index(parameter)
 
-    if 0 < knobs.top_p < 1:
+    if 0 < sampling.top_p < 1:
         before = np.cumsum(p[order]) - p[order]
-        cuts("top_p", order[1:][before[1:] >= knobs.top_p])
-    if knobs.top_k:
-        cuts("top_k", order[knobs.top_k :])
-    cuts("min_p", np.flatnonzero(p < knobs.min_p * p[order[0]]))
+        cuts("top_p", order[1:][before[1:] >= sampling.top_p])
+    if sampling.top_k:
+        cuts("top_k", order[sampling.top_k :])
+    cuts("min_p", np.flatnonzero(p < sampling.min_p * p[order[0]]))
     kept = np.where(cut == -1, p, 0.0)
     return Stages(raw, penalised, p, kept / kept.sum(), cut)
 

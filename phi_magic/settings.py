@@ -13,7 +13,7 @@ from .models.known import DEFAULT, KNOWN
 from .rendering.formats import FORMS
 from .sampling import Number, Sampling
 
-#: Seeds are 32 bits wide; llama.cpp takes the greatest of them for "draw one".
+#: Seeds have 32 bits; llama.cpp takes the greatest of them as the request to draw one.
 SEED_MAX = 2**32 - 2
 
 
@@ -28,7 +28,7 @@ class Switch(Unicode):  # type: ignore[type-arg]
 
 
 class Settings(Sampling):
-    """What an answer is made with; ``Phi`` makes it configurable."""
+    """The settings of an answer; ``Phi`` makes them configurable."""
 
     model = Unicode(
         help=f"The model: a known name ({', '.join(KNOWN)}), owner/repo/file.gguf on the hub, the path of a GGUF file, "

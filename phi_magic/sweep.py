@@ -102,7 +102,7 @@ def split(options: Mapping[str, Any]) -> tuple[Grid, dict[str, Any]]:
 
 
 def _values(name: str, values: Iterable[Any]) -> tuple[Any, ...]:
-    """The different ones of a setting's values, each as its trait takes it."""
+    """Return the distinct values of a setting, each checked by its trait."""
     return tuple(dict.fromkeys(checked(_TRAITS[name], value) for value in values))
 
 
@@ -112,7 +112,7 @@ def questions(
     """The questions of a grid, for :meth:`phi_magic.Phi.stream_all`: one for each combination.
 
     The prompt is read once. An answer depends on its own settings alone, whatever else is in the grid. A seed that is
-    neither swept nor set is drawn once for all, so that what differs is what is swept.
+    neither swept nor set is drawn once for the whole grid, so that only the swept settings differ.
 
     Args:
         options: as for :meth:`phi_magic.Phi.stream`.
@@ -233,7 +233,7 @@ def _progress(replies: Sequence[Reply]) -> str:
 
 
 def _constants(grid: Grid, replies: Sequence[Reply]) -> str:
-    """What all answers share of the settings that a reader asks for first."""
+    """Return the settings that all answers share, of those that a reader asks for first."""
     shared = {name: values[0] for name, values in grid.axes.items() if len(values) == 1}
     if "seed" not in grid.axes and replies:
         shared["seed"] = replies[0].seed

@@ -1,4 +1,4 @@
-"""What shows a reply in a notebook: imported with the package, it registers itself with ``Reply``."""
+"""The views of a reply in a notebook. The package imports this module, which registers them with ``Reply``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An answer walked through step by step, with the logits of every step kept."""
+"""Step through an answer, forth and back, and keep the logits of every step."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ _KEPT = 256  # positions whose logits are kept; 128 KB each with a vocabulary of
 
 
 class Walk:
-    """A way through the answers to one prompt: where it stands, what was taken before, and what was taken ahead.
+    """A path through the possible answers to one prompt: its position, the tokens before it, and tokens taken after it
+    earlier.
 
     Args:
         settings: the model and the sampling parameters; they may change at any time (see :meth:`measure`).
@@ -49,7 +50,7 @@ class Walk:
         self.settings = settings
         self.path = list(path)
         self.at = 0
-        self.stages: Stages | None = None  #: where it stands; nothing before the first logits are there
+        self.stages: Stages | None = None  #: the current position; None until there are logits
         self._messages = prompt
         self._raw = raw
         self._plan = plan
@@ -61,12 +62,12 @@ class Walk:
 
     @property
     def position(self) -> Position | None:
-        """Where it stands; nothing before the first logits are there."""
+        """The current position; None until there are logits."""
         return self._positions.get(self._ids(self.at))
 
     @property
     def ahead(self) -> int | None:
-        """The token that was taken here before."""
+        """The token that was taken at this position before."""
         return self.path[self.at].id if self.at < len(self.path) else None
 
     @property
@@ -75,7 +76,7 @@ class Walk:
         return SamplingParameters(**{name: getattr(self.settings, name) for name in PARAMETERS})
 
     def ask(self, question: str) -> None:
-        """Stand before the first token of the answer to this question; its conversation, if any, stays before it."""
+        """Go to the beginning of the answer to this question; the conversation before it stays."""
         if question != self.question:
             self.path = []
             if isinstance(self._messages, str):
@@ -86,7 +87,7 @@ class Walk:
         self.at, self.stages = 0, None
 
     def go(self, at: int, stop: Stop, *, on_status: Callable[[str], None] = lambda _: None) -> None:
-        """Stand before the path's token ``at``, or at the path's end where that comes first.
+        """Go to the position before the path's token ``at``, or to the path's end if it is shorter.
 
         Raises:
             PhiError: the model cannot be had, or the answer has no room for more.

@@ -1,4 +1,6 @@
-"""The one door to llama.cpp: its library, loaded once, quiet, with what it logs kept for error messages."""
+"""Load llama.cpp's library once, without its output; keep what it logs for error messages. Only this module imports
+it.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ C.llama_backend_init()
 
 
 def complaint() -> str:
-    """What llama.cpp complained of since :func:`forget_complaints`: its first error, which the later ones follow from."""
+    """Return the first error that llama.cpp logged since :func:`forget_complaints`; later ones follow from it."""
     return _complaints[0].rpartition("error loading model: ")[2] if _complaints else "llama.cpp does not say why"
 
 
@@ -40,7 +42,7 @@ def forget_complaints() -> None:
 
 @contextmanager
 def freed_on_error(owner: Any) -> Iterator[None]:
-    """Around the making of something that has to be closed: whatever fails, what there is of it is freed."""
+    """Close an object if its construction fails within this context."""
     try:
         yield
     except BaseException:

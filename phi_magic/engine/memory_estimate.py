@@ -1,8 +1,8 @@
-"""What memory a model will take, and what this process may still use: asked before anything is allocated.
+"""Estimate the memory that a model will take, before anything is allocated.
 
 Weights count in full although they are mapped: a mapped page belongs to the file and the kernel may drop it, but every
-token reads every weight, so a machine that cannot keep them all reads the disk for each token; and a cgroup that runs
-short kills before it thrashes. For the same reason pages of files already in memory count as free: they give way.
+token reads every weight, so a machine that cannot hold them all reads the disk for each token. A cgroup that runs out
+of memory ends the process before it comes to that. Pages of other files count as free, since the system can drop them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CELLS = 256  # llama.cpp rounds the cells of a sequence up to a multiple of it
 # What llama.cpp copies into an order that suits the processor (ggml-cpu/repack.cpp), if the rows come in eights
 REPACKED_X86 = {"Q4_0", "Q4_K", "IQ4_NL", "MXFP4", "Q2_K"}  # AVX2; Q2_K only with AVX-512
 REPACKED_ARM = {"Q4_0", "Q4_K", "Q5_K", "Q6_K", "Q8_0", "IQ4_NL", "MXFP4"}
-# Bits a weight for those who look for a smaller file, best first
+# Bits per weight of the mixtures that a message can suggest, best first
 SMALLER = {"Q8_0": 8.5, "Q6_K": 6.6, "Q5_K_M": 5.7, "Q4_K_M": 4.85, "Q3_K_M": 3.9, "Q2_K": 3.2}
 
 

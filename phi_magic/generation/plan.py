@@ -1,4 +1,4 @@
-"""How a model is run: what of llama.cpp's many ways is used."""
+"""The plan that a model is run by: which of llama.cpp's options are used."""
 
 from __future__ import annotations
 

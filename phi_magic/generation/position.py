@@ -1,4 +1,4 @@
-"""Where an answer stands: the logits for its next token, kept to be looked at from every side."""
+"""A position in an answer: the logits for its next token."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The process that runs the engine: started, listened to, and ended.
+"""Start the process that runs the engine, listen to it, and end it.
 
 It is started with ``subprocess`` and the same interpreter, so that a script needs no ``__main__`` guard. It is in a
-session of its own: an interrupt of the kernel's process group does not reach it. It ends when the pipe that its calls
-come by closes, which happens however the kernel ends.
+session of its own: an interrupt of the kernel's process group does not reach it. It ends when the pipe for its calls
+closes, which happens however the kernel ends.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PACKAGE = str(Path(__file__).resolve().parent.parent.parent)
 
 
 class Retired(Exception):
-    """The process ended before it began with the call, and so for another reason: a new one will take the call."""
+    """The process ended before it began with the call, so the call is not the reason: a new process takes it."""
 
 
 class WorkerProcess:
@@ -207,7 +207,7 @@ class WorkerProcess:
     def _deliver(self, data: bytes) -> None:
         try:
             message = decode_answer(data)
-        except msgspec.DecodeError:  # memory of the process is damaged
+        except msgspec.DecodeError:  # the process's memory is damaged
             self._process.kill()
             return
         self._spoke = True
@@ -237,7 +237,7 @@ class WorkerProcess:
             queue.put(None)
 
     def _ending(self, *, taken: bool) -> Exception:
-        """What to raise in a call that the process's end has cut off."""
+        """Return the exception for a call that the end of the process interrupted."""
         code = self._process.returncode
         if self._spoke and not taken:
             return Retired()

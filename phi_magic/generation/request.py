@@ -121,7 +121,7 @@ class GenerationRequest:
     identify: bool = True
 
     def canonical(self) -> bytes:
-        """Return the one form of all that the answer can depend on, as JSON with sorted keys.
+        """Return the canonical form of everything that the answer can depend on, as JSON with sorted keys.
 
         Hints that change how fast or where an answer is made are left out: two requests with the same canonical form
         have the same answer on the same machine, with the same model file.

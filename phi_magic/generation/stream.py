@@ -1,4 +1,4 @@
-"""What a caller reads while an answer is written, and ends in good order."""
+"""Streams: what a caller reads while an answer is written."""
 
 from __future__ import annotations
 
@@ -52,10 +52,9 @@ class Question:
 
 
 class Running(Iterator[Item], AsyncIterator[Item], Generic[Item, Made]):
-    """Something that a backend is doing, step by step, that Ctrl-C and other threads can end in good order.
-
-    A generator that does one step at a time stands behind it. An interrupt sets a flag that the backend looks at; when
-    the generator has put things in order and ended, ``KeyboardInterrupt`` is raised.
+    """The work of a backend, step by step; Ctrl-C and other threads can stop it without losing what there is. It reads
+    a generator that does one step at a time. An interrupt sets a flag that the backend checks. When the generator has
+    cleaned up and ended, ``KeyboardInterrupt`` is raised.
 
     ``async for`` waits for each step in a thread of its own, and ``await`` for all of them, so that the event loop stays
     free. A task that is cancelled stops the backend.
@@ -105,7 +104,7 @@ class Running(Iterator[Item], AsyncIterator[Item], Generic[Item, Made]):
 
     @contextmanager
     def in_order(self) -> Iterator[None]:
-        """Around a loop over this: close it however the loop ends, wherever an interrupt finds it."""
+        """Put this around a loop over the stream: it closes the stream however the loop ends, by an interrupt too."""
         with self.stopping.deferring_interrupts(), closing(self):
             yield
 

@@ -1,7 +1,8 @@
-"""What the kernel and the worker process say to each other: messages, encoded as MessagePack.
+"""The messages between the kernel and the worker process, encoded as MessagePack.
 
-Not pickle: what a process that reads somebody's model file sends is decoded as data of the declared types, and can run
-nothing in the kernel. Steps are sent in groups where tokens come faster than a display redraws.
+Pickle is not used, because the worker process reads files from elsewhere: MessagePack is decoded as data of the
+declared types, and can run nothing in the kernel. Steps are sent in groups where tokens come faster than a display
+redraws.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ class Worker:
             for _ in process.call(Unload, stop):
                 pass
         except (Retired, WorkerEnded):
-            pass  # it is gone, which is what was asked for
+            pass  # it has ended already
         process.close()
 
     def close(self) -> None:
@@ -132,7 +132,7 @@ class Worker:
 
     def _forget(self) -> None:
         """Begin anew in a forked child: the process is its parent's, and the lock may be held by a thread of it."""
-        self._inherited = self._process  # kept, since subprocess warns of one that is let go
+        self._inherited = self._process  # keep a reference: subprocess warns when an unfinished process is deleted
         self._process = self._loaded = None
         self._lock = threading.Lock()
 

@@ -1,9 +1,10 @@
-"""Reads what a GGUF file says of itself, and refuses what llama.cpp could not load or would die of.
+"""Read the header of a GGUF file, and refuse a file that llama.cpp could not load or that would end its process.
 
-llama.cpp runs in the kernel's own process, and some of what a file can say ends that process: an assertion, an
-exception that nobody catches, an allocation without bound. So every file is read here first, and what llama.cpp
-would trip over is refused in one line. What it refuses by itself (a missing or misshapen tensor) is left to it.
-The limits are those of llama.cpp's gguf.cpp, llama-model.cpp and llama-vocab.cpp as in llama-cpp-python 0.3.36.
+Some files end the process that runs llama.cpp: by an assertion, by an exception that nobody catches, by an allocation
+without bound. The kernel would survive that, but the user would not learn the reason. So every file is read here first,
+and a file that would end the process is refused in one line. What llama.cpp refuses by itself (a missing or misshapen
+tensor) is left to it. The limits are those of llama.cpp's gguf.cpp, llama-model.cpp and llama-vocab.cpp as in
+llama-cpp-python 0.3.36.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ NOT_WRITERS = re.compile(r"clip|.*bert.*|t5|t5encoder|wavtokenizer-dec|gemma-emb
 
 
 def read_header(path: str | os.PathLike[str]) -> Header:
-    """Read what the GGUF at `path` says of itself, and refuse what llama.cpp could not load or would die of.
+    """Read the header of the GGUF at `path`; refuse a file that llama.cpp could not load or that would end its process.
 
     Raises PhiError, one line that says what is wrong: no such file, a folder, something else than a GGUF, cut short,
     or impossible in itself.
@@ -89,7 +90,7 @@ def _check_magic(path: Path, head: bytes) -> None:
 
 
 def _likeness(head: bytes) -> str:
-    """What a file that is no GGUF looks like, and what to do about it."""
+    """Say what a file that is not a GGUF seems to be, and what to do about it."""
     text = head[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not head:
         return "it is empty; download it again"
@@ -115,7 +116,7 @@ def _likeness(head: bytes) -> str:
 
 
 def _check(header: Header) -> None:
-    """Refuse what llama.cpp meets with an assertion or with an exception past its own handlers."""
+    """Refuse a file that llama.cpp would answer with an assertion, or with an exception that it does not catch."""
     path, metadata, architecture = header.path, header.metadata, header.architecture
     if not re.fullmatch(r"[\w.-]{1,64}", architecture):
         raise unsound(path, f"general.architecture is {architecture!r:.80}")

@@ -1,8 +1,7 @@
 """A GGUF file's head: its metadata and its table of tensors, read without llama.cpp and without the weights.
 
-Whatever the bytes are, reading them ends soon and takes little memory: every count and length is held to what real
-files need before anything is read or made for it.
-Layout: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+Reading takes little time and memory, whatever the bytes are: every count and length is limited to what real files need
+before anything is read or allocated for it. Layout: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The magics: options in, calls out. Each file adapts one; here they come and go together."""
+"""The magics: options in, calls out. Each file adapts one; this one registers and removes them all."""
 
 from __future__ import annotations
 

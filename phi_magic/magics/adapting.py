@@ -1,4 +1,4 @@
-"""What every magic needs to stand on IPython: its options declared, its mistakes shown in one line."""
+"""What every magic shares: declared options, and mistakes shown in one line."""
 
 from __future__ import annotations
 

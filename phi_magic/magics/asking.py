@@ -1,4 +1,6 @@
-"""How a line that asks is read: IPython would take its question mark for help, and its value for something to show."""
+"""Keep IPython from reading a question mark in a prompt as help, and from displaying the Reply of a bare ``%phi``
+again.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ class Question(HelpEnd):
 class Shown(ast.NodeTransformer):
     """``%phi`` returns its Reply, which it has shown already: IPython displays the value of a bare expression only.
 
-    A statement that does nothing but ask thus becomes one that is no expression. ``answer = %phi …`` stays as it is.
+    So a statement that only asks is turned into one that is not an expression. ``answer = %phi …`` stays as it is.
     """
 
     def visit_Module(self, node: ast.Module) -> ast.Module:

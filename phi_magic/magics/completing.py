@@ -1,4 +1,4 @@
-"""What Tab offers on a line of our magics: options, and the values of those that have a few."""
+"""Complete the lines of our magics with Tab: options, and values where there are few."""
 
 from __future__ import annotations
 

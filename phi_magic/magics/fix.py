@@ -1,4 +1,4 @@
-"""``%phi_fix``: what failed in, a cell that does not out."""
+"""``%phi_fix``: propose a corrected cell for the one that failed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OPTIONS = (
     OUT,
     Option(("--vars",), {"action": "store_true", "help": "Send the values of the cell's variables too, cut short."}),
 )
-#: What says itself what to do, or was wanted.
+#: Exceptions whose message says what to do already, or that the user caused on purpose.
 _NOT_TO_FIX = (UsageError, KeyboardInterrupt, SystemExit)
 
 

@@ -1,4 +1,4 @@
-"""``%phi_models``: what models there are, and bringing, loading and removing them."""
+"""``%phi_models``: list models, download, load and remove them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Code that an answer proposes for a cell: offered, never run, and never put into a notebook unasked.
+"""Offer the code that an answer proposes for a cell; it is never run, nor put into a notebook unasked.
 
 A kernel can only add a cell with the reply to an ``execute_request``. It cannot see the cells that are there, so each
 run would add one more, and Run All would run those of earlier runs. JupyterLab and Notebook 7 run their own commands

@@ -1,11 +1,10 @@
 """Bring a file from the hub into huggingface_hub's cache, or say in one line why it could not be had.
 
-huggingface_hub 2 has a transfer of its own, ``http_get``, and this one is ours for what that loses (tests/hub/ holds it to
-each): it writes whole chunks of 10 MiB, so a cut connection, Ctrl-C or a killed process loses what came since the last
-one, and a stop is not noticed before the next; it does not try again after a read error or a status of 5xx; and it waits
-in silence, for as long as a busy hub asks. Its ``hf_hub_download`` also deletes the partial file (since 2.0). All the rest
-is the library's: session, headers, progress bar, lock and the layout of the cache. Nothing enters the cache whose SHA-256
-is not what the hub says.
+The transfer is not huggingface_hub's own ``http_get``, for three reasons, each with a test in tests/hub. That function
+(2.0) writes chunks of 10 MiB, so Ctrl-C or a cut connection loses up to one chunk, and a stop is noticed only after it.
+It does not try again after a read error or a status of 5xx. It waits in silence for as long as a busy hub asks.
+``hf_hub_download`` also deletes the partial file (since 2.0). Session, headers, progress bar, lock and the layout of
+the cache are the library's. A file enters the cache only if its SHA-256 is the one that the hub names.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ def download_file(
         with _locked(hub, cache / ".locks" / folder / f"{etag}.lock", notify):
             if not blob.exists():
                 partial = blob.with_name(f"{etag}.incomplete")
-                # by commit, so that what comes is what was described
+                # by commit, so that the file is the one that the metadata described
                 url = hub.hf_hub_url(repo_id, filename, revision=metadata.commit_hash)
                 _transfer(hub, name, url, partial, size, notify, check)
                 if SHA256.fullmatch(etag) and sha256_of(partial) != etag:
@@ -122,7 +121,7 @@ def _transfer(
 
 @contextlib.contextmanager
 def _locked(hub: Any, lock: Path, notify: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock that huggingface_hub itself takes for this file; its holder's death frees it."""
+    """Hold the lock that huggingface_hub itself takes for this file; the system frees it when its process ends."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     busy = importlib.import_module("filelock").Timeout
     with contextlib.ExitStack() as stack:
@@ -135,7 +134,7 @@ def _locked(hub: Any, lock: Path, notify: Callable[[str], None]) -> Iterator[Non
 
 
 def _http(hub: Any) -> Any:
-    """The httpx that this huggingface_hub speaks through: httpx2 since 2.0, httpx before."""
+    """Return the HTTP library of this huggingface_hub: httpx2 since 2.0, httpx before."""
     base = next(base for base in hub.errors.HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
     return importlib.import_module(base.__module__.partition(".")[0])
 
@@ -148,7 +147,7 @@ def _explained(hub: Any, name: str, repo_id: str, filename: str) -> Iterator[Non
         yield
     except (hub.errors.OfflineModeIsEnabled, http.HTTPError, http.InvalidURL) as error:
         raise PhiError(f"{name}: {_advice(hub, error, repo_id, filename)}") from error
-    except hub.errors.LocalEntryNotFoundError as error:  # the last step's, for want of an answer
+    except hub.errors.LocalEntryNotFoundError as error:  # of the last step, if it got no answer
         raise PhiError(f"{name}: {_advice(hub, error.__cause__ or error, repo_id, filename)}") from error
     except OSError as error:
         raise PhiError(f"{name}: {disk_advice(error, Path(hub.constants.HF_HUB_CACHE))}") from error

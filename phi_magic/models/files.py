@@ -1,6 +1,6 @@
 """From a model's name to its file: shipped, on the disk, in the hub's cache, Ollama's, LM Studio's, or on the hub.
 
-What lies on this machine is found without a request; what does not is brought by :mod:`phi_magic.models.download`.
+A file on this machine is found without a request; :mod:`phi_magic.models.download` downloads any other.
 """
 
 from __future__ import annotations

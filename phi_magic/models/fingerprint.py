@@ -1,4 +1,4 @@
-"""The SHA-256 of a model's file: computed once, remembered in the user's cache folder, and never waited for.
+"""Compute the SHA-256 of a model's file once, beside the answer, and remember it in the user's cache folder.
 
 A hash takes about a second for each GB. It is remembered for a path as long as the file's size and modification time
 stay as they were, in one small file for each path, so that processes never rewrite what another has remembered.
@@ -59,7 +59,7 @@ def remembered_sha256(path: Path) -> str | None:
 
 
 def _state(path: Path) -> dict[str, object]:
-    """What tells one content of a file from another."""
+    """Return the facts by which a changed content is noticed: size and modification time."""
     status = path.stat()
     return {"path": ascii(str(path.resolve())), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
 
@@ -107,11 +107,11 @@ class _Hashing(threading.Thread):
         if sys.platform == "linux":  # elsewhere priorities belong to processes
             with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
-        with contextlib.suppress(PhiError):  # the file went away meanwhile: then nobody can know
+        with contextlib.suppress(PhiError):  # the file was deleted meanwhile: its hash stays unknown
             self.sha256 = file_sha256(self._path)
 
 
-_running: dict[tuple[Path, int, int], _Hashing] = {}  # by what tells one content from another
+_running: dict[tuple[Path, int, int], _Hashing] = {}  # by path, size and modification time
 
 
 def _hashing(path: Path) -> _Hashing:
@@ -138,7 +138,9 @@ class Identity:
         self._known = known
         self._thread: _Hashing | None = None
         if self._known is None:
-            with contextlib.suppress(OSError, RuntimeError):  # it is gone, or no thread is to be had: nobody can know
+            with contextlib.suppress(
+                OSError, RuntimeError
+            ):  # no file, or no thread: the hash stays unknown
                 self._thread = _hashing(path)
 
     @property

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-#: The model of who names none.
+#: The default model.
 DEFAULT = "phi-3-mini-4k"
 #: A file on the hub: ``owner/repo/file.gguf``.
 HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)/(?P<file>[^\\]+\.gguf)", re.IGNORECASE)

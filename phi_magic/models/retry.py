@@ -1,4 +1,4 @@
-"""When a request to the hub is made again, and how long is waited before."""
+"""Decide when a request to the hub is repeated, and how long to wait before."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-PATIENCE = 3  # further tries where no byte came, 1, 2 and 4 seconds apart
-LONGEST_WAIT = 30  # seconds; a Retry-After that asks for more is the user's to wait out
+PATIENCE = 3  # repetitions without a new byte, after 1, 2 and 4 seconds
+LONGEST_WAIT = 30  # seconds; for a longer Retry-After the user is told instead
 PASSING = {408, 429, 500, 502, 503, 504}  # statuses worth another try
 
 

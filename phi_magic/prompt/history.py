@@ -2,8 +2,8 @@
 
 Leaving out the oldest turn at every question would change the beginning of every prompt, and the model would read all
 of it again each time. So turns are left out in blocks: the conversation is cut into blocks of half a context, counted
-from its first turn, and as few of them as possible are left out. Until the next block goes, all prompts begin alike, and
-the KV cache serves them.
+from its first turn, and as few of them as possible are left out. Until the next block is left out, all prompts have the
+same prefix, and the KV cache serves them.
 
 Where a block begins depends on the turns before it alone. So a notebook that runs again leaves out the same turns.
 """
@@ -54,7 +54,7 @@ def fit(
     sizes = [markup + sum(size(message.content) for message in messages[a:b]) for a, b in pairwise(turns)]
     starts = list(_block_starts(sizes, ceiling // 2))
     starts += range(starts[-1] + 1 if starts else 1, len(turns))
-    # The question alone is not asked about: if nothing longer fits, it is what is left.
+    # The question alone is not tried: it is sent if nothing longer fits.
     at = bisect_left(starts, True, hi=len(starts) - 1, key=lambda start: len(without(start)) + room <= ceiling)
     return without(starts[at]), starts[at]
 

@@ -1,7 +1,7 @@
 """Render a GGUF's chat template in jinja2's sandbox, with the settings that transformers gives it.
 
-A chat template is somebody else's program. The sandbox keeps it from Python's internals; it does not bound the time and
-the memory that the program takes. Those are bounded around the call, by the process that runs it.
+A chat template is a program from elsewhere. The sandbox keeps it from Python's internals, but limits neither its time
+nor its memory: the worker process does (:mod:`phi_magic.engine.bound`).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def write(source: str, variables: Mapping[str, Any], clock: Clock) -> str:
         if variables["messages"][0]["role"] == "system":
             raise
         raise PhiError(f"the model's chat template refuses the conversation: {_reason(error)}") from None
-    except Exception as error:  # a template is somebody's program: whatever it raises is news about it
+    except Exception as error:  # a template may raise anything: it is a program from elsewhere
         raise PhiError(
             f"the model's chat template cannot be used ({_reason(error)}); --raw sends the prompt without a template"
         ) from error

@@ -1,4 +1,4 @@
-"""A cell's body is a Jinja2 template over the notebook's variables."""
+"""Fill in a cell's body, a Jinja2 template over the notebook's variables."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Template:
             raise
         except jinja2.UndefinedError as error:
             raise PhiError(f"{error.message}{self._on_unknown}") from None
-        except Exception as error:  # an expression is the user's program: whatever it raises is news about it
+        except Exception as error:  # an expression may raise anything: it is the user's program
             raise _failed(error) from error
 
 

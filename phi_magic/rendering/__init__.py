@@ -1,4 +1,4 @@
-"""What a model says, as something that a page or a terminal may show: it is read, and does nothing.
+"""Turn a model's text into something that a page or a terminal can show safely: it can be read, and nothing in it acts.
 
 An answer is published in three forms. Which of them is shown (looked up in each front end's source, and in JupyterLab
 4.6 and Notebook 7.6 in a browser, where tests/browser/test_hostile_text.py keeps looking):
@@ -13,11 +13,12 @@ terminals                                            text/plain
 
 Colab showed no Markdown outputs for years, and HTML always. What GitHub picks could not be looked up.
 
-A front end protects nobody from a cell that was just run: its HTML is trusted, so pictures load and scripts run.
-Where it is not trusted, JupyterLab takes scripts away, but still loads pictures: of HTML, of Markdown, of formulas
+A front end protects nobody from a cell that was just run: its HTML is trusted, so pictures load and scripts run. Where
+it is not trusted, JupyterLab takes scripts away, but still loads pictures: of HTML, of Markdown, of formulas
 (``\\mmlToken{mglyph}[src=…]``) and of mermaid drawings. A ``\\def`` in one formula changes all later ones on the page.
-So all of it is settled here: what :func:`to_html` returns is safe wherever it is put, and :func:`to_markdown` with
-whatever parser. Formulas are typeset in HTML outputs, and code has the classes that JupyterLab and nbconvert colour.
+So these functions remove all of that: the result of :func:`to_html` is safe in any page, and that of
+:func:`to_markdown` with any parser. Formulas are typeset in HTML outputs, and code has the classes that JupyterLab and
+nbconvert colour.
 
 What is left: on pages served by plain HTTP a browser may look up the name of a link's host before it is clicked (the
 X-DNS-Prefetch-Control header is there to forbid it; the Chromium that was tried did not), and no element can tell it

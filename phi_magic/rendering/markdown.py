@@ -1,9 +1,8 @@
-r"""An answer as Markdown that every parser reads alike.
-
-Parsers disagree about hard cases, and one that took code for text would run the tags in it. So nothing of the source
-is passed on: what one parser made of it is written anew, in forms that leave no choice. All text is escaped; there is
-no raw HTML, no image and no link definition; code blocks stand at the left margin between blank lines. A backslash is
-never text, always code, so that neither LaTeX (pandoc obeys ``\input`` in Markdown) nor a typesetter finds a command.
+r"""Write an answer as Markdown that every parser reads in the same way. Parsers disagree about hard cases, and a parser
+that took code for text would run the tags in it. So the source is never copied: it is parsed once and written anew, in
+forms that all parsers agree on. All text is escaped; there is no raw HTML, no image and no link definition; code blocks
+stand at the left margin between blank lines. A backslash is never text, always code, so that neither LaTeX (pandoc
+obeys ``\input`` in Markdown) nor a typesetter finds a command.
 """
 
 from __future__ import annotations

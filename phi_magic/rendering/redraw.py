@@ -1,4 +1,4 @@
-"""When to draw again what is growing."""
+"""Decide when to redraw an answer that grows."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from contextlib import contextmanager
 
 Clock = Callable[[], float]
 
-_SHARE = 60  # a redraw may cost at most one part in this many of the time between redraws
+_SHARE = 60  # a redraw may take at most this fraction, 1/60, of the time between redraws
 _LONGEST = 1.0  # seconds; an answer that stands still for longer looks like one that has stopped
 
 
 class Pace:
-    """At most every ``interval`` seconds, and less often where drawing is dear.
-
-    The first drawing does not count: it imports what draws.
+    """Allows a redraw every ``interval`` seconds at most, and less often where redraws are slow. The first one does not
+    count, since it includes imports.
     """
 
     def __init__(self, interval: float, clock: Clock = time.perf_counter) -> None:

@@ -15,7 +15,7 @@ _NARROWEST = 24  # characters that a column of text keeps
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of texts below their headers. Whatever the texts are, nothing in them acts; see :mod:`.rendering`."""
+    """Rows of texts below their headers. The texts are shown safely, whatever they hold; see :mod:`.rendering`."""
 
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -51,7 +51,7 @@ def _longest(text: str) -> int:
 
 
 def _widths(wanted: list[int]) -> list[int]:
-    """Columns as wide as they want to be, the widest cut back until all have room."""
+    """Return the columns' natural widths, with the widest ones reduced until all fit."""
     while sum(wanted) > _WIDTH and max(wanted) > _NARROWEST:
         at = wanted.index(max(wanted))
         others = sorted(wanted)[-2] if len(wanted) > 1 else 0

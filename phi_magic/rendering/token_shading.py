@@ -1,7 +1,7 @@
 """An answer's tokens, each shaded by its probability: as HTML that needs no script, and as text.
 
-What a page's sanitizer may take away (GitHub's takes styles, JupyterLab's takes ``<style>``) is never the only bearer
-of a fact: the numbers are text, and the alternatives stand in a title and again in a table.
+A page's sanitizer may remove styles (GitHub) or ``<style>`` (JupyterLab). So nothing is shown by colour alone: the
+probabilities are text, and the alternatives stand in a title and again in a table.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PICTURES = {" ": "␣", "\n": "↵", "\t": "⇥"}
 _CONTROL = re.compile(r"<\|.+\|>|</?s>|<unk>")
 _BYTES = re.compile(r"(\\x[0-9a-f]{2})+")
 
-# One hue, told apart by its depth alone, and half transparent: it reads on white and on black, and to every eye.
+# One hue in several depths, half transparent: readable on white and on black, and for colour-blind readers.
 _HUE = "213, 94, 0"
 _DEEPEST, _DEEPEST_BITS = 0.6, 8.0
 
@@ -40,7 +40,9 @@ STYLE = """
 
 
 def shown(text: str) -> str:
-    """A token's text with what would not be seen made visible: a space is ``␣``, a newline ``↵``, others their number."""
+    """Return a token's text with invisible characters made visible: ``␣`` for a space, ``↵`` for a newline, numbers for
+    others.
+    """
     return "".join(_character(at, character) for at, character in enumerate(text))
 
 
@@ -71,7 +73,7 @@ def bits(logprob: float) -> float:
 
 
 def percent(probability: float) -> str:
-    """A probability in percent, as short as it stays honest: 97, 8.3, 0.02, <0.01; 0 is what cannot be."""
+    """Format a probability in percent with two significant digits: 97, 8.3, 0.02, <0.01; 0 only if it is impossible."""
     value = 100 * probability
     if not value:
         return "0"
@@ -122,7 +124,7 @@ def bundle(tokens: Sequence[Token], *, whole: bool = True) -> dict[str, str]:
 
 
 def describe(token: Token) -> str:
-    """All there is to say of a token and its alternatives, in lines."""
+    """Describe a token and its alternatives, in lines."""
     what = kind(token.text)
     lines = [
         f"{shown(token.text)}  {percent(chance(token.logprob))} %"
@@ -149,7 +151,7 @@ def _token(token: Token) -> str:
 
 
 def _named(text: str) -> str:
-    """What a token is called on the screen; what is no text of the answer stands out from it."""
+    """Return the name of a token on the screen; a token that is not text of the answer is marked."""
     name = _inert(shown(text))
     return f"<i>{name}</i>" if kind(text) else name
 

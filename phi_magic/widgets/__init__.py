@@ -1,1 +1,1 @@
-"""What one can touch: the panel, the explorer, the token view. The only rooms that know ipywidgets and anywidget."""
+"""The widgets: panel, explorer, token view. Only this folder imports ipywidgets and anywidget."""

@@ -55,7 +55,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one stage: how many tokens can still come, the entropy in bits, and as how many equal choices that is."""
+    """Figures of one stage: how many tokens have a probability, the entropy in bits, and the effective number of
+    choices.
+    """
 
     tokens: int
     entropy: float
@@ -101,7 +103,7 @@ def figures(p: NDArray[np.float64]) -> Figures:
 
 
 def mass(stages: Stages) -> float:
-    """How much of the probability, after penalty and temperature, the cuts left."""
+    """Return the probability, after penalty and temperature, of the tokens that the truncation kept."""
     return float(stages.tempered[stages.kept > 0].sum())
 
 

@@ -1,4 +1,4 @@
-"""What cells have shown: a cell that is run again gives up the widgets of its earlier run."""
+"""Close the widgets of a cell's earlier run when the cell is run again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts that the widgets share: names and hints made from traits, buttons, the line that says how things stand."""
+"""The parts that the widgets share: names and hints made from traits, buttons, the status line."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def button(text: str, icon: str, hint: str, act: Callable[[], None], **options: 
 
 
 class Status:
-    """One line that says how things stand, read out by a screen reader when it changes."""
+    """The status line; a screen reader reads it out when it changes."""
 
     def __init__(self) -> None:
         self.widget = ipywidgets.HTML()

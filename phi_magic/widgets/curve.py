@@ -1,4 +1,4 @@
-"""How the probability adds up over all tokens of the vocabulary, before and after the cuts."""
+"""Draw the cumulative probability over all tokens of the vocabulary, before and after the truncation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ipywidgets leaves out for screen readers and for the keyboard."""
+"""Add what screen readers and the keyboard need and ipywidgets leaves out."""
 
 from __future__ import annotations
 

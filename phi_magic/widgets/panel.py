@@ -202,7 +202,7 @@ class Panel:
         self.answer.value = f'<div style="{style}">{to_html(reply.text)}</div>'
 
     def _moved(self, reply: Reply) -> list[str]:
-        """What is no longer as it was when this answer was made, with its value then and now."""
+        """Return the settings that have changed since this answer was made, each with its value then and now."""
         then = {**{name: reply.params[name] for name in ANSWER_TRAITS}, "model": reply.model, "seed": reply.seed}
         moved = [
             f"{label(name)} ({value} → {now})" if name in (*_SLIDERS, "seed") else label(name)

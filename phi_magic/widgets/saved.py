@@ -1,7 +1,7 @@
-"""A widget, and beside it what a notebook keeps of it for when no kernel runs.
+"""Show a widget, and beside it the state that a saved notebook shows without a kernel.
 
-A front end that shows a widget keeps nothing of it but an address in a kernel. So its last state stands in a second
-output, as HTML without a script and as text; it hides for as long as the widget is on the page.
+A notebook file holds only a widget's address in a kernel. So its last state is a second output, as HTML without a
+script and as text; it is hidden while the widget is on the page.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The seed, with a lock that keeps it and a die that rolls another."""
+"""The seed's control: a field, a lock that keeps the seed, and a button that draws another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One piece of work at a time, on a thread of its own, so that the kernel stays free for the button that stops it."""
+"""Run one piece of work at a time on its own thread, so that the kernel can handle the stop button meanwhile."""
 
 from __future__ import annotations
 

@@ -10,18 +10,21 @@ from pathlib import Path
 
 from .display import QuietView, TerminalView, View
 from .errors import PhiError
-from .options import ASKING, overrides
+from .options import ASKING, MAPPING, overrides
+from .paths import read_text, show_path
 
 DIFFERENT, USAGE, INTERRUPTED = 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Answer one prompt, or run a notebook's answers again; returns the exit status."""
+    """Answer one prompt, a table of them, or those of a notebook again; returns the exit status."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     parser = _parser()
     try:
-        if len(words) == 2 and words[0] == "replay" and words[1].endswith(".ipynb"):
-            return _replay(Path(words[1]))
+        if words[:1] in (["replay"], ["map"]):
+            parser = _map_parser() if words[0] == "map" else _replay_parser()
+            given = parser.parse_args(words[1:])
+            return _map(given) if words[0] == "map" else _replay(given.notebooks)
         given = parser.parse_args(words)  # argparse exits with 2 itself
         prompt = " ".join(given.prompt) or ("" if sys.stdin.isatty() else sys.stdin.read())
         return _answer(prompt, given)
@@ -55,17 +58,50 @@ def _answer(prompt: str, given: argparse.Namespace) -> int:
     return 0
 
 
-def _replay(notebook: Path) -> int:
+def _replay(notebooks: Sequence[Path]) -> int:
     from .phi import Phi
     from .replay import recorded_in, replay, tally
 
-    answers = recorded_in(notebook)
+    answers = [(notebook, recorded) for notebook in notebooks for recorded in recorded_in(notebook)]
     outcomes = []
-    for recorded in answers:
+    for notebook, recorded in answers:
         outcomes.append(replay(Phi(), recorded))
-        print(outcomes[-1], flush=True)
+        where = f"{show_path(notebook)}, " if len(notebooks) > 1 else ""
+        print(f"{where}{outcomes[-1]}", flush=True)
     print(tally(outcomes, len(answers)))
     return 0 if all(outcome.same for outcome in outcomes) else DIFFERENT
+
+
+def _map(given: argparse.Namespace) -> int:
+    from .tables.files import check_output, read_table, with_answers, write_table
+    from .tables.labelling import Labelling
+
+    check_output(given.out)
+    data = read_table(given.rows)
+    options = {**overrides(given), **({"schema": given.schema} if given.schema else {})}
+    from .phi import Phi
+    from .tables.bar import follow
+
+    labelling = Labelling(
+        Phi().stream_all,
+        data,
+        read_text(given.template).strip("\n"),
+        into=given.into,
+        on_error=given.on_error,
+        identify=False,
+        **options,
+    )
+    interrupted = False
+    with labelling.stream.in_order():
+        try:
+            follow(labelling, labelling.progress, shown=not given.quiet and sys.stderr.isatty())
+        except KeyboardInterrupt:
+            interrupted = True
+        rows = with_answers(data, labelling.columns()) if isinstance(data, list) else labelling.result()
+        write_table(rows, given.out)
+    if not given.quiet:
+        sys.stderr.write(f"{labelling.progress.summary(interrupted=interrupted)}\n")
+    return INTERRUPTED if interrupted else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,12 +109,50 @@ def _parser() -> argparse.ArgumentParser:
         prog="phi-magic",
         description="Ask a local language model; its answer streams to standard output.",
         epilog="A prompt can come on standard input. Exit status: 0; 2 for a usage mistake; 130 after Ctrl-C. "
-        "The form `replay NOTEBOOK.ipynb` runs every answer of a saved notebook again: 0 where all are the same, else 1.",
+        "Subcommands: `replay NOTEBOOK...` runs every answer of saved notebooks again; `map ROWS --template FILE --out FILE` "
+        "answers a template for every row of a table. A prompt that begins with one of these words goes into quotes.",
         allow_abbrev=False,
     )
     parser.add_argument("prompt", nargs="*", help="what to ask")
     for option in ASKING:
         parser.add_argument(*option.flags, **option.keywords)
+    return parser
+
+
+def _replay_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="phi-magic replay",
+        description="Run every answer of saved notebooks again, from what was recorded, and compare the texts.",
+        epilog="Exit status: 0 where all are the same, else 1; 2 for a usage mistake; 130 after Ctrl-C.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "notebooks", nargs="+", type=Path, metavar="NOTEBOOK", help="a notebook, saved with its outputs"
+    )
+    return parser
+
+
+def _map_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="phi-magic map",
+        description="Answer a template for every row of a table, and write the table with the answers as new columns.",
+        epilog="Exit status: 0; 2 for a usage mistake; 130 after Ctrl-C, with the rows that were finished. With --cache the "
+        "same command goes on with the rest.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "rows", type=Path, metavar="ROWS", help="a table: .csv, .jsonl, or .parquet where pyarrow is there"
+    )
+    parser.add_argument(
+        "--template", type=Path, required=True, metavar="FILE", help="the prompt: Jinja2 over the columns"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="the table to write; its ending says how"
+    )
+    executor = MAPPING[-1]
+    for option in (*MAPPING, *ASKING):
+        if option is not executor and "--no-stream" not in option.flags:
+            parser.add_argument(*option.flags, **option.keywords)
     return parser
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from ..generation.stream import StreamAll
 from ..rendering.redraw import Pace
 from .progress import Progress
@@ -21,15 +23,26 @@ def run(stream: StreamAll, *, shown: bool | None = True) -> None:
         PhiError: questions cannot be asked.
         KeyboardInterrupt: Ctrl-C.
     """
-    from tqdm.auto import tqdm
-
     replies = stream.replies
     progress = Progress(len(replies), max(reply.params["max_tokens"] for reply in replies))
-    disable = None if shown is None else not shown
-    with stream.in_order(), tqdm(total=1.0, bar_format=_FORM, disable=disable, mininterval=0, miniters=0) as bar:
-        pace = Pace(_INTERVAL)
+
+    def updated() -> Iterator[int]:
         for index in stream:
             progress.update(index, replies[index])
+            yield index
+
+    with stream.in_order():
+        follow(updated(), progress, shown=shown)
+
+
+def follow(steps: Iterable[int], progress: Progress, *, shown: bool | None = True) -> None:
+    """Go through the steps of a map, and show its progress after each."""
+    from tqdm.auto import tqdm
+
+    disable = None if shown is None else not shown
+    with tqdm(total=1.0, bar_format=_FORM, disable=disable, mininterval=0, miniters=0) as bar:
+        pace = Pace(_INTERVAL)
+        for _ in steps:
             if pace.due or progress.done == progress.count:
                 with pace.drawing():
                     bar.set_description_str(progress.line(), refresh=False)

@@ -1,0 +1,111 @@
+"""Tables in files: CSV, JSON lines, and Parquet where pyarrow is there."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import PhiError
+from ..paths import read_text, show_path
+
+_ENDINGS = (".csv", ".jsonl", ".parquet")
+
+
+def check_output(path: Path) -> None:
+    """Refuse a table that could not be written in the end.
+
+    Raises:
+        PhiError: the ending says no format, pyarrow is missing, or there is no such folder.
+    """
+    if _ending(path) == ".parquet":
+        _parquet(path)
+    if not path.absolute().parent.is_dir():
+        raise PhiError(f"{show_path(path)}: cannot be written: there is no such folder")
+
+
+def read_table(path: Path) -> Any:
+    """Read a table: a pyarrow Table from Parquet, else a list of dicts.
+
+    Raises:
+        PhiError: it cannot be read, or is not what its ending says.
+    """
+    ending = _ending(path)
+    if ending == ".parquet":
+        parquet = _parquet(path)
+        try:
+            return parquet.read_table(path)
+        except (OSError, ValueError) as error:  # pyarrow's errors are of these kinds
+            raise PhiError(f"{show_path(path)}: cannot be read: {error}") from None
+    try:
+        text = read_text(path)
+        rows = _csv(text) if ending == ".csv" else [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (ValueError, csv.Error) as error:
+        raise PhiError(f"{show_path(path)}: cannot be read as {ending[1:]}: {error}") from None
+    if not rows or not all(isinstance(row, dict) for row in rows):
+        raise PhiError(f"{show_path(path)}: has no rows with named columns")
+    return rows
+
+
+def write_table(rows: Any, path: Path) -> None:
+    """Write a table with its new columns; a cell without an answer is empty.
+
+    Args:
+        rows: a pyarrow Table or a list of dicts.
+
+    Raises:
+        PhiError: it cannot be written.
+    """
+    ending = _ending(path)
+    try:
+        if ending == ".parquet":
+            import pyarrow as pa
+
+            table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows))
+            _parquet(path).write_table(table, path)
+            return
+        listed = rows if isinstance(rows, list) else rows.to_pylist()
+        with path.open("w", encoding="utf-8", newline="") as file:
+            if ending == ".csv":
+                writer = csv.DictWriter(file, list(dict.fromkeys(name for row in listed for name in row)))
+                writer.writeheader()
+                writer.writerows({name: _cell(value) for name, value in row.items()} for row in listed)
+            else:
+                file.writelines(f"{json.dumps(row, ensure_ascii=False, default=str)}\n" for row in listed)
+    except OSError as error:
+        raise PhiError(f"{show_path(path)}: cannot be written: {error.strerror or error}") from None
+
+
+def _csv(text: str) -> list[dict[str, Any]]:
+    rows = list(csv.DictReader(text.lstrip("\ufeff").splitlines(keepends=True), strict=True))
+    if any(None in row for row in rows):
+        raise ValueError("a row has more cells than the first line")
+    return rows
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping | list) else value
+
+
+def _ending(path: Path) -> str:
+    if path.suffix.lower() not in _ENDINGS:
+        raise PhiError(f"{show_path(path)}: a table's file ends in {', '.join(_ENDINGS)}")
+    return path.suffix.lower()
+
+
+def _parquet(path: Path) -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise PhiError(f"{show_path(path)}: Parquet needs pyarrow: pip install pyarrow") from None
+    return pyarrow.parquet
+
+
+def with_answers(records: Iterable[Any], columns: Iterable[Any]) -> list[dict[str, Any]]:
+    """Rows with columns of answers added, as dicts."""
+    return [
+        {**record, **{column.name: column.values[number] for column in columns}}
+        for number, record in enumerate(records)
+    ]

@@ -1,0 +1,129 @@
+"""Tables in files, and the terminal's map over them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from phi_magic import Phi, PhiError
+from phi_magic.__main__ import main
+from phi_magic.tables.files import read_table, write_table
+
+ROWS = [{"topic": "ice", "n": "1"}, {"topic": 'the "sea", wide', "n": "2"}, {"topic": "snow\nand rain", "n": "3"}]
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_what_is_written_is_what_is_read(ending):
+    path = Path(f"rows.{ending}")
+    write_table(ROWS, path)
+    found = read_table(path)
+    assert (found.to_pylist() if isinstance(found, pa.Table) else found) == ROWS
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("rows.txt", "a", r"ends in \.csv, \.jsonl, \.parquet"),
+        ("nosuch.csv", None, "cannot be read"),
+        ("rows.csv", "", "has no rows"),
+        ("rows.csv", "a,b\n1,2,3\n", "more cells than the first line"),
+        ("rows.jsonl", '{"a": 1}\n{"a": \n', "cannot be read as jsonl"),
+        ("rows.jsonl", "1\n2\n", "no rows with named columns"),
+        ("rows.csv", b"\xff\xfe\x00", "cannot be read as csv"),
+        ("rows.parquet", "no parquet", "cannot be read"),
+    ],
+)
+def test_what_is_no_table_is_one_line(name, content, says):
+    if content is not None:
+        Path(name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(PhiError, match=says) as error:
+        read_table(Path(name))
+    assert "\n" not in str(error.value)
+
+
+class TestTerminal:
+    @pytest.fixture(autouse=True)
+    def files(self):
+        write_table(ROWS, Path("rows.csv"))
+        Path("prompt.txt").write_text("Write a haiku about {{ topic }}\n")
+
+    def run(self, *words):
+        return main(["map", "rows.csv", "--template", "prompt.txt", "-m", "demo", "-n", "8", "--seed", "1", *words])
+
+    @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+    def test_the_answers_are_a_column(self, ending):
+        assert self.run("--out", f"answers.{ending}") == 0
+        prompts = [f"Write a haiku about {row['topic']}" for row in ROWS]
+        alone = Phi(model="demo", max_tokens=8, seed=1).map(prompts, progress=False)
+        found = read_table(Path(f"answers.{ending}"))
+        rows = found.to_pylist() if isinstance(found, pa.Table) else found
+        assert [row["answer"] for row in rows] == [reply.text for reply in alone]
+        assert [row["topic"] for row in rows] == [row["topic"] for row in ROWS]
+
+    def test_a_parquet_table_keeps_its_types(self):
+        pq.write_table(pa.table({"topic": ["ice", "sea"], "n": [1, 2]}), "rows.parquet")
+        words = ["map", "rows.parquet", "--template", "prompt.txt", "--out", "out.parquet", "-m", "demo", "-n", "2"]
+        assert main(words) == 0
+        assert pl.read_parquet("out.parquet").schema["n"] == pl.Int64
+
+    def test_choices_and_schema_make_columns(self):
+        assert self.run("--out", "labels.csv", "--choices", "cold,warm", "--into", "label") == 0
+        rows = read_table(Path("labels.csv"))
+        assert list(rows[0]) == ["topic", "n", "label", "label_cold", "label_warm"]
+        Path("age.json").write_text(json.dumps({"type": "object", "properties": {"age": {"type": "integer"}}}))
+        assert self.run("--out", "ages.jsonl", "--schema", "age.json") == 0
+        assert "answer_age" in read_table(Path("ages.jsonl"))[0]
+
+    def test_a_cache_goes_on(self, capsys):
+        assert self.run("--out", "a.csv", "--cache", "answers.sqlite") == 0
+        assert self.run("--out", "b.csv", "--cache", "answers.sqlite") == 0
+        assert "3 from the cache" in capsys.readouterr().err
+        assert Path("a.csv").read_bytes() == Path("b.csv").read_bytes()
+
+    @pytest.mark.parametrize(
+        ("words", "says"),
+        [
+            (["--out", "nosuch/a.csv"], "no such folder"),
+            (["--out", "a.txt"], "ends in"),
+            (["--out", "a.csv", "--template", "nosuch.txt"], "cannot be read"),
+        ],
+    )
+    def test_a_mistake_is_one_line_before_anything_is_asked(self, words, says, capsys):
+        assert self.run(*words) == 2
+        [line] = capsys.readouterr().err.splitlines()
+        assert line.startswith("phi-magic map: ")
+        assert says in line
+
+    def test_an_unknown_column_is_named(self, capsys):
+        Path("prompt.txt").write_text("Write about {{ topc }}")
+        assert self.run("--out", "a.csv") == 2
+        assert "topc" in capsys.readouterr().err
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+    def test_ctrl_c_writes_the_finished_rows(self):
+        write_table([{"topic": str(number)} for number in range(300)], Path("rows.csv"))
+        command = [sys.executable, "-m", "phi_magic", "map", "rows.csv", "--template", "prompt.txt", "--out", "a.csv"]
+        command += ["-m", "demo", "-n", "16", "--seed", "1", "--cache", "answers.sqlite"]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            log = Path("answers.sqlite-wal")
+            while not log.exists() or log.stat().st_size < 50_000:
+                assert process.poll() is None
+            os.kill(process.pid, signal.SIGINT)
+            said = process.stderr.read()
+        assert process.returncode == 130
+        assert "interrupted after" in said
+        rows = read_table(Path("a.csv"))
+        assert len(rows) == 300
+        assert 0 < sum(bool(row["answer"]) for row in rows) < 300
+
+
+def test_replay_is_a_subcommand_of_many_notebooks(capsys):
+    assert main(["replay", "nosuch.ipynb", "other.ipynb"]) == 2
+    assert "nosuch.ipynb: cannot be read" in capsys.readouterr().err

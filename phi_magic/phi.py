@@ -253,7 +253,7 @@ class Phi(Configurable, Settings):
             many: whether it is one of many: with a cache and without a seed, its seed comes from its messages.
         """
         settings = self.settings(options)
-        messages = _messages(prompt, settings["system"], raw)
+        messages = _messages(prompt, settings["system"], raw, alone=raw and given is not None)
         begin = (*(token.id for token in known), *begin)
         system = messages[0]["content"] if messages[0]["role"] == "system" and not raw else ""
 
@@ -445,13 +445,13 @@ def _reference(settings: Mapping[str, Any], plan: Plan | None = None) -> ModelRe
     return ModelReference(settings["model"], plan=plan, **running)
 
 
-def _messages(prompt: str | Sequence[Message], system: str, raw: bool) -> list[Message]:
+def _messages(prompt: str | Sequence[Message], system: str, raw: bool, *, alone: bool = False) -> list[Message]:
     """The conversation to send: the system message first where there is one, the question last."""
     if isinstance(prompt, str):
         messages: list[Message] = [{"role": "user", "content": _plain(prompt)}]
     else:
         messages = [{"role": m["role"], "content": _plain(m["content"])} for m in prompt]
-    if not messages or not messages[-1]["content"].strip():
+    if not messages or not (alone or messages[-1]["content"].strip()):
         raise PhiError("the prompt is empty: write what to ask")
     if (size := sum(len(message["content"]) for message in messages)) > _LONGEST_PROMPT:
         raise PhiError(f"the prompt has {size:,} characters, at most {_LONGEST_PROMPT:,} can be sent: shorten it")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..conversation import forget
 from ..phi import Phi
-from . import ask, chat, explore, fix, map, models, panel, replay, sweep  # noqa: A004 (named for its magic)
+from . import ask, chat, explore, fix, map, models, panel, replay, score, sweep  # noqa: A004 (named for its magic)
 from .asking import Question, Shown
 from .completing import IDENTIFIER, Completer, completer, matcher
 
@@ -24,6 +24,7 @@ MAGICS: tuple[Any, ...] = (
     models.ModelsMagics,
     panel.PanelMagics,
     replay.ReplayMagics,
+    score.ScoreMagics,
     sweep.SweepMagics,
 )
 
@@ -38,6 +39,8 @@ COMPLETERS: dict[str, Completer] = {
     "%phi_models": models.complete,
     "%phi_panel": completer(panel.OPTIONS),
     "%phi_replay": replay.complete,
+    "%%phi_score": completer(score.OPTIONS),
+    "%phi_tokens": completer(score.TOKENS),
     "%%phi_sweep": completer(sweep.OPTIONS, sweep.axes),
 }
 

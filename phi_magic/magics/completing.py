@@ -14,6 +14,7 @@ from IPython.core.completer import SimpleCompletion, SimpleMatcherResult, contex
 from ..conversation import names
 from ..models import files
 from ..options import Option
+from ..reply import Reply
 from ..settings import Settings
 
 if TYPE_CHECKING:
@@ -88,9 +89,17 @@ def says_schema(value: object) -> bool:
     return isinstance(value, dict) and not _SCHEMA.isdisjoint(value)
 
 
+def _variables(shell: InteractiveShell, fits: Callable[[Any], bool]) -> list[str]:
+    """The names of the user's variables whose value fits."""
+    hidden = shell.user_ns_hidden
+    return [
+        name for name, value in shell.user_ns.items() if not name.startswith("_") and name not in hidden and fits(value)
+    ]
+
+
 def schemas(shell: InteractiveShell) -> list[str]:
     """The names of variables that ``--schema`` may take."""
-    return [name for name, value in shell.user_ns.items() if not name.startswith("_") and says_schema(value)]
+    return _variables(shell, says_schema)
 
 
 _VALUES: dict[str, Callable[[InteractiveShell], list[str]]] = {
@@ -98,6 +107,8 @@ _VALUES: dict[str, Callable[[InteractiveShell], list[str]]] = {
     "--format": lambda shell: list(Settings.format.values or ()),
     "--chat": lambda shell: names(),
     "--schema": schemas,
+    "--after": lambda shell: _variables(shell, lambda value: isinstance(value, str | Reply)),
+    "--executor": lambda shell: _variables(shell, lambda value: callable(getattr(value, "submit", None))),
 }
 
 

@@ -11,8 +11,22 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from html import escape
+from typing import Protocol
 
 from ..reply import Alternative, Token
+from .table import Table
+
+
+class _Cut(Protocol):
+    """A token of a text: :class:`phi_magic.generation.backend.TokenText`."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def data(self) -> bytes: ...
+
 
 #: How many alternatives ``-f tokens`` asks for, unless told otherwise.
 ALTERNATIVES = 5
@@ -121,6 +135,39 @@ def to_html(tokens: Sequence[Token], *, whole: bool = True) -> str:
 def bundle(tokens: Sequence[Token], *, whole: bool = True) -> dict[str, str]:
     """The display data of a reply's tokens; ``whole`` as for :func:`to_html`."""
     return {"text/html": to_html(tokens, whole=whole), "text/plain": to_text(tokens)}
+
+
+def summary(tokens: Sequence[Token], text: str) -> str:
+    """One line on how a text surprised: perplexity, bits for each token and character, and the greatest surprises."""
+    each = [bits(token.logprob) for token in tokens]
+    total = sum(each)
+    greatest = sorted(zip(each, tokens, strict=True), key=lambda pair: -pair[0])[:3]
+    return " · ".join(
+        [
+            f"{len(tokens)} token{'s' * (len(tokens) != 1)}",
+            f"perplexity {2 ** (total / max(1, len(tokens))):.3g}",
+            f"surprise {total / max(1, len(tokens)):.2f} bits a token, {total / max(1, len(text)):.2f} a character",
+            "most at " + ", ".join(f"{shown(token.text)} ({surprise:.1f} bits)" for surprise, token in greatest),
+        ]
+    )
+
+
+def cut(tokens: Sequence[_Cut]) -> dict[str, str]:
+    """The display data of a text cut into tokens: each with its id below it, and a table with the bytes."""
+    pieces = "".join(
+        f'<ruby style="background-color: rgba({_HUE}, {0.12 if at % 2 else 0.3})">'
+        f"<bdi>{_named(token.text)}</bdi><rp>⟨</rp><rt>{token.id}</rt><rp>⟩</rp></ruby>" + "<br>" * ("\n" in token.text)
+        for at, token in enumerate(tokens)
+    )
+    rows = [[str(token.id), shown(token.text), token.data.hex(" ")] for token in tokens]
+    count = f"{len(tokens)} token{'s' * (len(tokens) != 1)}"
+    table = Table(["id", "token", "bytes"], rows)
+    text = " ".join(f"{shown(token.text)}⟨{token.id}⟩" for token in tokens)
+    return {
+        "text/html": f'<div class="phi-tokens"><style>{STYLE}</style><p class="phi-tokens-text" dir="auto">{pieces}</p>'
+        f"<details><summary>{count} as a table</summary>{table.to_html()}</details></div>",
+        "text/plain": f"{text}\n\n{count}",
+    }
 
 
 def describe(token: Token) -> str:

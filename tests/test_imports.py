@@ -5,7 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 
-HEAVY = ["anywidget", "huggingface_hub", "ipywidgets", "jinja2", "llama_cpp", "markdown_it", "numpy"]
+HEAVY = [
+    "anywidget",
+    "huggingface_hub",
+    "ipywidgets",
+    "jinja2",
+    "jsonschema_rs",
+    "llama_cpp",
+    "llguidance",
+    "markdown_it",
+    "numpy",
+    "pydantic",
+]
 
 
 def run(code):

@@ -213,7 +213,7 @@ class TestAnswers:
             number: float
 
         reply = phi("A number", max_tokens=1)
-        reply.data = read(Large).parse(f'{{"number": {10**400}}}')
+        reply.data = Large(float("inf"))  # what pydantic makes of an integer of 400 digits
         assert json.loads(json.dumps(reply.to_dict(), allow_nan=False))["data"] == {"number": None}
 
     def test_an_interrupt_ends_a_validator_and_the_answer_stays(self, phi):

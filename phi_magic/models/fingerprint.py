@@ -138,9 +138,7 @@ class Identity:
         self._known = known
         self._thread: _Hashing | None = None
         if self._known is None:
-            with contextlib.suppress(
-                OSError, RuntimeError
-            ):  # no file, or no thread: the hash stays unknown
+            with contextlib.suppress(OSError, RuntimeError):  # no file, or no thread: the hash stays unknown
                 self._thread = _hashing(path)
 
     @property

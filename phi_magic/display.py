@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol, TextIO
 
-from .rendering.formats import bundle
+from .rendering import escape
+from .rendering.formats import bundle, with_thoughts
 from .rendering.redraw import Clock, Pace
 from .reply import Reply
 
@@ -111,7 +112,10 @@ class CellView:
             from .rendering.token_shading import bundle as tokens_bundle
 
             return tokens_bundle(reply.tokens, whole=whole)
-        return bundle(reply.text, self._form, whole=whole)
+        data = bundle(reply.text, self._form, whole=whole)
+        if reply.reasoning and not whole and "text/html" not in data:
+            data["text/html"] = f"<pre>{escape(reply.text)}</pre>"
+        return with_thoughts(data, reply.reasoning, reply.thought())
 
 
 class TerminalView:
@@ -131,6 +135,9 @@ class TerminalView:
             self._status = text
 
     def grow(self, reply: Reply, piece: str) -> None:
+        if reply.reasoning and not reply.text:
+            self.status(f"({reply.thought()})")
+            return
         self._clear()
         if self._stream:
             self._write(piece)
@@ -163,6 +170,4 @@ class TerminalView:
 
 
 def _aside(text: str) -> str:
-    from .rendering import escape
-
     return f'<div style="opacity: 0.65; font-size: 0.9em">{escape(text)}</div>'

@@ -22,6 +22,7 @@ class Options(TypedDict, total=False):
     repeat_last_n: int
     seed: Any  #: a whole number; for a map also one for each prompt
     max_tokens: int
+    max_reasoning: int
     stop: Sequence[str]
     system: str
     format: str

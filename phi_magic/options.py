@@ -66,6 +66,7 @@ ASKING = (
     _from_trait("repeat_penalty", "--repeat-penalty", metavar="X"),
     _from_trait("repeat_last_n", "--repeat-last-n", metavar="N"),
     _from_trait("max_tokens", "-n", "--max-tokens", "--sample-len", metavar="N"),
+    _from_trait("max_reasoning", "--max-reasoning", metavar="N"),
     _from_trait("stop", "--stop", metavar="TEXT", action="append"),
     _from_trait("system", "-s", "--system", metavar="TEXT"),
     Option(

@@ -293,6 +293,7 @@ class Phi(Configurable, Settings):
             sampling=SamplingParameters(**{name: settings[name] for name in Sampling.class_trait_names()}),
             seed=seed,
             max_tokens=settings["max_tokens"],
+            max_reasoning=settings["max_reasoning"],
             stop=tuple(settings["stop"]),
             n_ctx=settings["n_ctx"],
             exact=settings["exact"],

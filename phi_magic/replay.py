@@ -31,6 +31,7 @@ _AROUND = 30  # characters shown on each side of the first difference
 _BITS = {field.name for field in fields(Plan)} - {"n_threads", "mmap"}
 _CACHE_TYPES = {"f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"}
 _SETTINGS = {*ANSWER_TRAITS, "n_ctx", "exact"}
+_NEW = {"max_reasoning"}  # an older record lacks it, and no model thought then
 _EXTRAS = {"raw", "begin"}
 _WHERE_ASKED = {"schema", "choices", "given"}  # told by those answers alone that it was asked of
 
@@ -230,7 +231,7 @@ def _other_versions(record: Mapping[str, Any]) -> Iterator[str]:
 
     if (ours := version("phi_magic")) != (theirs := record.get("version")):
         yield f"recorded by phi_magic {theirs or 'of an unknown version'}; this is {ours}"
-    if missing := sorted((_SETTINGS | _EXTRAS) - set(record["params"])):
+    if missing := sorted((_SETTINGS | _EXTRAS) - _NEW - set(record["params"])):
         yield f"the record does not tell {', '.join(missing)}; as set here"
 
 

@@ -53,6 +53,7 @@ class Usage:
     prompt_tokens: int = 0
     cached_tokens: int = 0  #: of the prompt's, how many were already in the context
     completion_tokens: int = 0
+    reasoning_tokens: int = 0  #: of the completion's, how many are thoughts
 
 
 @dataclass
@@ -64,6 +65,7 @@ class Timings:
     first_token: float = 0.0  #: from asking to the first token, loading included
     total: float = 0.0
     tokens_per_second: float = 0.0  #: of decoding, the prompt left out
+    reasoning: float = 0.0  #: from the first token to the last one of the thoughts
 
     @property
     def speed(self) -> str:
@@ -160,6 +162,7 @@ class Reply:
             f"{count} token{'' if count == 1 else 's'}",
             self.timings.speed if self.timings.tokens_per_second else "",
             "from the cache" if self.from_cache else f"first after {self.timings.first_token:.2g} s" if count else "",
+            self.thought(),
             f"seed {self.seed}",
             ", ".join(f"{name} {chance:.1%}" for name, chance in self._likeliest_choices()),
             f"error: {self.error}" if self.finish_reason == "error" else self.finish_reason,
@@ -167,6 +170,11 @@ class Reply:
             "the oldest turn left out" if self.left_out == 1 else "",
         ]
         return " · ".join(part for part in parts if part)
+
+    def thought(self) -> str:
+        """What the thoughts took, in words; nothing where there are none."""
+        count = self.usage.reasoning_tokens
+        return f"thought for {count:,} token{'s' * (count != 1)}, {self.timings.reasoning:.2g} s" if count else ""
 
     def _likeliest_choices(self) -> list[tuple[str, float]]:
         return sorted(self.choices.items(), key=lambda item: -item[1])[:3]

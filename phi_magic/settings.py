@@ -45,6 +45,12 @@ class Settings(Sampling):
     max_tokens = Int(512, min=1, max=1_000_000, help="The longest answer, in tokens.").tag(
         config=True, shapes_text=True, step=1, shown_max=2048
     )
+    max_reasoning = Int(
+        4096,
+        min=1,
+        max=1_000_000,
+        help="The most tokens that a reasoning model may think before it is made to answer; max_tokens counts the answer.",
+    ).tag(config=True, shapes_text=True)
     stop = List(Unicode(), help="Texts that end the answer; it ends before the first of them.").tag(
         config=True, shapes_text=True
     )

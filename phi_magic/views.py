@@ -20,9 +20,9 @@ def _explorer(reply: Reply) -> None:
 
 
 def _markdown(reply: Reply) -> dict[str, Any]:
-    from .rendering.formats import bundle
+    from .rendering.formats import bundle, with_thoughts
 
-    return bundle(reply.text)
+    return with_thoughts(bundle(reply.text), reply.reasoning, reply.thought())
 
 
 VIEWS.update(tokens=_tokens, explorer=_explorer, markdown=_markdown)

@@ -12,6 +12,7 @@ from ..generation.backend import Event, OnStatus, Started, Step, ignore_status
 from ..generation.plan import Plan
 from ..generation.position import Position
 from ..generation.request import ChatMessage, GenerationRequest
+from ..generation.thoughts import CLOSING, OPENING
 from ..interrupt import Interrupted, Stop
 from ..prompt.history import fit
 from ..prompt.rendering import Rendered, render
@@ -19,8 +20,9 @@ from .context import Context
 from .model import Model
 from .runtime import Runtime
 from .speculative import DraftLength, Lookup, advance, widths
-from .writer import Writer
+from .writer import Thinking, Writer
 
+_CLOSING = 16  # tokens of room for the tag that ends thoughts
 _WORDY = 200  # characters for each token of the context
 
 
@@ -59,7 +61,9 @@ def write(
         path=str(model.path),
     )
     text: list[str] = []
-    with closing(Writer(model, request, limit=limit, clock=clock)) as writer:
+    with closing(
+        Writer(model, request, limit=limit, thinking=thinking(runtime, model, request), clock=clock)
+    ) as writer:
         try:
             for token in known:
                 step = writer.repeat(token)
@@ -158,7 +162,18 @@ def read_prompt(runtime: Runtime, model: Model, request: GenerationRequest) -> t
         advice = "shorten the prompt" + (", or raise n_ctx" if ceiling < model.n_ctx_train else "")
         tokens = len(prompt)
         raise PromptTooLong(f"the prompt has {tokens} tokens, the context {ceiling}: {advice}", tokens, ceiling)
-    return prompt, min(request.max_tokens, ceiling - len(prompt)), left_out
+    most = request.max_tokens + (request.max_reasoning + _CLOSING if thinking(runtime, model, request) else 0)
+    return prompt, min(most, ceiling - len(prompt)), left_out
+
+
+def thinking(runtime: Runtime, model: Model, request: GenerationRequest) -> Thinking:
+    """Return whether the answer begins with thoughts: ``begun`` in the prompt, ``open`` where it may, else empty."""
+    if request.raw or request.choices or request.given is not None or not model.thinks:
+        return ""
+    text = rendered(runtime, model, request).text.rstrip()
+    if text.endswith(CLOSING):  # thoughts that the template leaves out
+        return ""
+    return "begun" if text.endswith(OPENING) else "open"
 
 
 def record(model: Model, plan: Plan, room: int, request: GenerationRequest) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from ..errors import PhiError, RowsRefused
 from ..generation.backend import Event, Finished, OnStatus, Started, ignore_status
 from ..generation.request import GenerationRequest, ModelReference
 from ..interrupt import Interrupted, Stop
-from .answer import read_prompt, record
+from .answer import read_prompt, record, thinking
 from .batch import WIDE, Batch
 from .choices import Ballot, decide, read_choices
 from .given import evaluate
@@ -187,7 +187,14 @@ def _step(runtime: Runtime, job: _Job, logits: NDArray[np.float32], *, keep_erro
     try:
         if job.writer is None:
             model, _ = runtime.loaded
-            job.writer = Writer(model, job.request, limit=job.limit, index=job.index, clock=runtime.clock)
+            job.writer = Writer(
+                model,
+                job.request,
+                limit=job.limit,
+                thinking=thinking(runtime, model, job.request),
+                index=job.index,
+                clock=runtime.clock,
+            )
         if drawn := job.writer.step(logits):
             yield drawn
         if not job.writer.finish_reason:

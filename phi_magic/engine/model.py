@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import PhiError
+from ..generation.thoughts import CLOSING
 from ..interrupt import Interrupted, Stop
 from ..prompt.rendering import unused_character
 from .llama import C, complaint, forget_complaints, freed_on_error
@@ -83,6 +84,8 @@ class Model:
         self.bos: int | None = _known(C.llama_vocab_bos(self.vocab))
         self.eos: int | None = _known(C.llama_vocab_eos(self.vocab))
         self.controls = self._controls()
+        #: Whether it is a reasoning model, which thinks between tags before it answers.
+        self.thinks = CLOSING in (self.chat_template or "") or CLOSING in self.controls
         self._attributes = {t: C.llama_vocab_get_attr(self.vocab, t) for t in self.controls.values()}
         self._longest = max(map(len, self.controls), default=1)
         self._buffer = ctypes.create_string_buffer(512)

@@ -5,19 +5,21 @@ from __future__ import annotations
 import codecs
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..generation.backend import Finished, Step
 from ..generation.request import GenerationRequest
+from ..generation.thoughts import CLOSING, OPENING, Thoughts
 from ..reply import Alternative, FinishReason, Token
 from .grammar import Grammar
 from .model import Model
 from .sampler import Chance, Sampler
 
 Clock: TypeAlias = Callable[[], float]
+Thinking: TypeAlias = Literal["", "open", "begun"]
 
 
 class Writer:
@@ -30,7 +32,8 @@ class Writer:
     Args:
         model: whose vocabulary the tokens are of.
         request: what is asked.
-        limit: the most tokens; the first ones are ``request.begin``, of which the first may be :meth:`repeat`-ed.
+        limit: the most tokens, thoughts included; the first ones are ``request.begin``, of which the first may be :meth:`repeat`-ed.
+        thinking: ``begun`` where the prompt has begun the thoughts, ``open`` where the model may begin them, else empty.
         index: which request it is, for the events.
         clock: for the times of the steps.
 
@@ -44,6 +47,7 @@ class Writer:
         request: GenerationRequest,
         *,
         limit: int,
+        thinking: Thinking = "",
         index: int = 0,
         clock: Clock = time.perf_counter,
     ) -> None:
@@ -52,8 +56,13 @@ class Writer:
         self._limit = limit
         self._index = index
         self._clock = clock
-        self._grammar = Grammar(model, request.schema) if request.schema is not None else None
-        self._text = Text(request.stop, skip_space=not request.raw)
+        thoughts = Thoughts(begun=thinking == "begun") if thinking else None
+        tags = (OPENING, CLOSING) if thinking else None
+        self._grammar = Grammar(model, request.schema, thinking=tags) if request.schema is not None else None
+        self._text = Text(request.stop, skip_space=not request.raw, thoughts=thoughts)
+        self._tags = {model.controls[tag]: tag.encode() for tag in tags or () if tag in model.controls}
+        self._closing: list[int] = []  # tokens that are still to be forced, so that the thoughts end
+        self._thought = 0  # tokens up to the end of the thoughts
         self._sampler = Sampler(request.sampling, request.seed, model.n_vocab)
         self._count = 0
         self.token = -1
@@ -61,10 +70,9 @@ class Writer:
 
     def step(self, logits: NDArray[np.float32]) -> Step | None:
         """Draw the next token from its logits, shape ``(n_vocab,)``; None where the drawn token ends the answer."""
-        begin = self._request.begin
         draw = self._sampler.draw(
             logits,
-            forced=begin[self._count] if self._count < len(begin) else None,
+            forced=self._forced(),
             top=self._request.top_logprobs,
             allowed=self._grammar.allowed() if self._grammar else None,
         )
@@ -74,6 +82,17 @@ class Writer:
         top = tuple(self._alternative(chance) for chance in draw.top)
         token = Token(draw.token, self._model.name(draw.token), draw.logprob, draw.probability, draw.rank, top)
         return self._write(token, drawn=True)
+
+    def _forced(self) -> int | None:
+        """The token that comes next whatever would be drawn: of a given beginning, or of the tag that ends long thoughts."""
+        begin = self._request.begin
+        if self._count < len(begin):
+            return begin[self._count]
+        most = min(self._request.max_reasoning, max(self._limit - self._request.max_tokens, self._limit // 2))
+        if self._text.thinking and self._count >= most and not self._closing:
+            control = self._model.controls.get(CLOSING)
+            self._closing = [control] if control is not None else self._model.tokens_within(f"\n{CLOSING}\n\n")
+        return self._closing.pop(0) if self._closing else None
 
     def repeat(self, token: Token) -> Step:
         """Write a token with its record from another answer to the same question; no logits are needed. Its random
@@ -87,17 +106,25 @@ class Writer:
             self._grammar.accept(token.id)
         self.token = token.id
         self._count += 1
-        text = self._text.feed(self._model.piece(token.id))
+        thought_before = self._text.thinking
+        # A tag that is a control token stands for no text.
+        text = self._text.feed(self._tags.get(token.id) or self._model.piece(token.id))
+        if thought_before or self._text.thinking:
+            self._thought = self._count
         if self._text.stopped or (self._grammar and self._grammar.complete):
             self.finish_reason = "stop"
-        elif self._count == self._limit:
+        elif self._count == self._limit or (
+            self._count - self._thought == self._request.max_tokens and not self._text.undecided
+        ):
             self.finish_reason = "length"
-        return Step(self._index, token, text, self._clock(), drawn)
+        return Step(self._index, token, text, self._clock(), drawn, self._text.thought)
 
     def finish(self) -> Finished:
         """Return the last event of the answer, with the text that had been waiting to become certain."""
         rest = self._text.feed(b"", last=True)
-        return Finished(self._index, self.finish_reason or "interrupted", rest, self._clock())
+        return Finished(
+            self._index, self.finish_reason or "interrupted", rest, reasoning=self._text.thought, at=self._clock()
+        )
 
     def close(self) -> None:
         """Free the sampler."""
@@ -112,21 +139,40 @@ class Text:
     a stop string waits until it is clear that it does not.
     """
 
-    def __init__(self, stop_strings: Sequence[str] = (), *, skip_space: bool = False) -> None:
+    def __init__(
+        self, stop_strings: Sequence[str] = (), *, skip_space: bool = False, thoughts: Thoughts | None = None
+    ) -> None:
+        self._thoughts = thoughts
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._stop_strings = [text for text in stop_strings if text]
         self._skip_space = skip_space
         self._waiting = ""
+        self.thought = ""
         self.stopped = False
 
+    @property
+    def thinking(self) -> bool:
+        """Whether what comes next is thought, as far as is known."""
+        return self._thoughts is not None and self._thoughts.thinking
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the answer may still begin with thoughts."""
+        return self._thoughts is not None and self._thoughts.undecided
+
     def feed(self, data: bytes, *, last: bool = False) -> str:
-        """Text that is certain now. After a stop string was met, :attr:`stopped` is true and nothing more comes."""
+        """Text that is certain now; :attr:`thought` has the thoughts that are. After a stop string was met,
+        :attr:`stopped` is true and nothing more comes.
+        """
+        self.thought = ""
         if self.stopped:
             return ""
         new = self._decoder.decode(data, last)
         if self._skip_space and new:  # SentencePiece writes a space before the first word of all
             new = new.removeprefix(" ")
             self._skip_space = False
+        if self._thoughts:
+            self.thought, new = self._thoughts.split(new, last=last)
         self._waiting += new
         met = [at for at in (self._waiting.find(text) for text in self._stop_strings) if at >= 0]
         if met:

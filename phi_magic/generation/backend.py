@@ -91,6 +91,7 @@ class Finished(msgspec.Struct, frozen=True, tag=True):
         index: which request.
         reason: why it ended.
         text: text that had been waiting to become certain.
+        reasoning: thoughts that had been waiting to become certain.
         at: when, by ``time.perf_counter``.
         choices: the probability of each of the request's choices; they sum to 1.
         error: why the request has no answer, or no whole one; ``reason`` is ``error`` then.
@@ -101,6 +102,7 @@ class Finished(msgspec.Struct, frozen=True, tag=True):
     reason: FinishReason = "interrupted"
     text: str = ""
     at: float = 0.0
+    reasoning: str = ""
     choices: dict[str, float] = {}
     error: str = ""
     usage: Usage | None = None

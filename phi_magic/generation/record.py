@@ -29,6 +29,7 @@ class Recorder:
             reply.engine, reply.left_out = event.engine, event.left_out
             reply.model_sha256, reply.from_cache = event.model_sha256, event.from_cache
             return ""
+        reply.reasoning += event.reasoning
         if isinstance(event, Finished):
             reply.finish_reason = event.reason
             reply.choices, reply.error = event.choices, event.error
@@ -40,7 +41,9 @@ class Recorder:
             if event.token:
                 reply.tokens.append(event.token)
             reply.usage.completion_tokens += 1
-            reply.reasoning += event.reasoning
+            if event.reasoning:
+                reply.usage.reasoning_tokens += 1
+                timings.reasoning = event.at - self._first if event.drawn else timings.reasoning
         reply.text += event.text
         return event.text
 

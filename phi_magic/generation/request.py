@@ -84,6 +84,7 @@ class GenerationRequest:
         sampling: how tokens are drawn.
         seed: where the draws begin.
         max_tokens: the longest answer, in tokens.
+        max_reasoning: the most tokens of a reasoning model's thoughts, which ``max_tokens`` does not count.
         stop: texts that end the answer; it ends before the first of them.
         n_ctx: the most tokens that prompt and answer may have together.
         exact: whether the answer's bits must be those of a fresh context.
@@ -106,6 +107,7 @@ class GenerationRequest:
     sampling: SamplingParameters
     seed: int
     max_tokens: int
+    max_reasoning: int = 4096
     stop: tuple[str, ...] = ()
     n_ctx: int = 4096
     exact: bool = True

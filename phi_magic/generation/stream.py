@@ -148,11 +148,13 @@ class StreamAll(Running[int, "list[Reply]"]):
 
 
 def _pieces(question: Question, backend: Backend, stop: Stop, on_status: OnStatus) -> Generator[str, None, None]:
-    """Yield the pieces of an answer's text, and fill in its reply."""
+    """Yield the pieces of an answer's text, and fill in its reply; an empty piece where its thoughts grew."""
     events = backend.generate(question.request, stop, on_status=on_status)
     with closing(_recorded([question], events, stop)) as recorded:
+        thought = 0
         for _, text in recorded:
-            if text:
+            if text or len(question.reply.reasoning) > thought:
+                thought = len(question.reply.reasoning)
                 yield text
 
 

@@ -35,6 +35,21 @@ def bundle(text: str, form: str = "markdown", *, whole: bool = True) -> dict[str
     return _WHOLE[form](text)
 
 
+def with_thoughts(data: dict[str, Any], reasoning: str, took: str) -> dict[str, Any]:
+    """Put what a reasoning model thought above the display data of its answer, folded; text alone stays as it is.
+
+    Args:
+        took: what it took, in words.
+    """
+    from . import escape
+
+    if not reasoning or "text/html" not in data:
+        return data
+    summary = f'<summary style="opacity: 0.65; font-size: 0.9em; cursor: pointer">{escape(took)}</summary>'
+    thoughts = f'<div style="white-space: pre-wrap; opacity: 0.75; margin-left: 1em">{escape(reasoning)}</div>'
+    return {**data, "text/html": f"<details>{summary}{thoughts}</details>{data['text/html']}"}
+
+
 def remark(text: str, form: str) -> str:
     """Say in one line where a whole answer has no code block though it is to be code; of JSON ``Reply.error`` says it."""
     return "the answer has no code block" if form == "code" and extract.code(text) is None else ""

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol, TextIO
 
-from .rendering import escape
 from .rendering.formats import bundle, with_thoughts
 from .rendering.redraw import Clock, Pace
 from .reply import Reply
@@ -114,6 +113,8 @@ class CellView:
             return tokens_bundle(reply.tokens, whole=whole)
         data = bundle(reply.text, self._form, whole=whole)
         if reply.reasoning and not whole and "text/html" not in data:
+            from .rendering import escape
+
             data["text/html"] = f"<pre>{escape(reply.text)}</pre>"
         return with_thoughts(data, reply.reasoning, reply.thought())
 
@@ -170,4 +171,6 @@ class TerminalView:
 
 
 def _aside(text: str) -> str:
+    from .rendering import escape
+
     return f'<div style="opacity: 0.65; font-size: 0.9em">{escape(text)}</div>'

@@ -44,7 +44,7 @@ def served(address: str) -> Table:
     from .remote.remote import shared
 
     stop = Stop()
-    with stop.deferring_interrupts():
+    with stop.interrupt_at_the_end():
         server = shared.models(address, stop)
     rows = [[name, "; ".join(f"{key} {value}" for key, value in said.items())] for name, said in server.models.items()]
     return Table(["model", "what the server says of it"], rows, f"{server.dialect.name} {server.version}".strip())

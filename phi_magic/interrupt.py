@@ -11,15 +11,15 @@ from typing import Any
 
 
 class Interrupted(Exception):
-    """Something was stopped from outside before it was done."""
+    """The work was stopped from outside before it was done."""
 
 
 class Stop:
     """A flag that ends an answer at the next node of the graph or the next token.
 
-    While it holds Ctrl-C back (:meth:`holding_interrupts`), a signal sets the flag instead of raising
-    ``KeyboardInterrupt`` wherever Python happens to be: in the middle of a callback from C, where ctypes would swallow
-    it, or half-way through the bookkeeping of a token. Whoever holds it raises when things are in order again.
+    Within :meth:`interrupt_as_flag` Ctrl-C sets the flag. ``KeyboardInterrupt`` could come anywhere else: in a callback
+    from C, where ctypes would swallow it, or in the middle of the bookkeeping for a token. The caller raises it when
+    the reply is complete up to there.
     """
 
     def __init__(self) -> None:
@@ -35,8 +35,11 @@ class Stop:
         self.requested = True
 
     @contextmanager
-    def holding_interrupts(self) -> Iterator[None]:
-        """May be nested; outside the main thread, where Python delivers no signals, it does nothing."""
+    def interrupt_as_flag(self) -> Iterator[None]:
+        """Let Ctrl-C set the flag instead of raising; can be nested.
+
+        It does nothing outside the main thread, where Python delivers no signals.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -53,10 +56,10 @@ class Stop:
             signal.signal(signal.SIGINT, before)
 
     @contextmanager
-    def deferring_interrupts(self) -> Iterator[None]:
-        """Hold Ctrl-C back until what must be done in one piece is done; raises ``KeyboardInterrupt`` then."""
+    def interrupt_at_the_end(self) -> Iterator[None]:
+        """Complete the block first; if Ctrl-C came meanwhile, raise ``KeyboardInterrupt`` after it."""
         try:
-            with self.holding_interrupts():
+            with self.interrupt_as_flag():
                 yield
         except Interrupted:
             if not self.by_signal:
@@ -66,8 +69,8 @@ class Stop:
             raise KeyboardInterrupt
 
     @contextmanager
-    def letting_interrupts(self) -> Iterator[None]:
-        """Within :meth:`holding_interrupts`: let Ctrl-C raise again, for other people's code that knows no flag."""
+    def interrupt_at_once(self) -> Iterator[None]:
+        """Let Ctrl-C end the block at once, for code within :meth:`interrupt_as_flag` that does not check the flag."""
         if not self._outside or threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -81,6 +84,6 @@ class Stop:
             signal.signal(signal.SIGINT, self._on_signal)
 
     def check(self) -> None:
-        """Raises :class:`Interrupted` when the flag is set."""
+        """Raise :class:`Interrupted` if the flag is set."""
         if self.requested:
             raise Interrupted

@@ -339,7 +339,7 @@ class Phi(Configurable, Settings):
 
         question = self._ask(prompt, raw=raw, begin=generated, identify=False, **options)
         stop = stop or Stop()
-        with stop.deferring_interrupts():
+        with stop.interrupt_at_the_end():
             return self._backend(question.request.model).look(
                 question.request, stop, before=before, on_status=on_status
             )
@@ -380,7 +380,7 @@ class Phi(Configurable, Settings):
         if not isinstance(text, str):
             raise PhiError(f"tokenize() takes a text, not a {type(text).__name__}")
         stop = Stop()
-        with stop.deferring_interrupts():
+        with stop.interrupt_at_the_end():
             model = _reference(self.settings(options))
             return self._backend(model).tokenize(model, _plain(text), stop)
 
@@ -408,7 +408,7 @@ class Phi(Configurable, Settings):
         from .interrupt import Stop
 
         stop = Stop()
-        with stop.deferring_interrupts():
+        with stop.interrupt_at_the_end():
             model = _reference(self.settings(options))
             self._backend(model).load(model, stop, on_status=on_status)
 
@@ -425,7 +425,7 @@ class Phi(Configurable, Settings):
 
         settings = self.settings(options)
         stop = Stop()
-        with stop.deferring_interrupts():
+        with stop.interrupt_at_the_end():
             model = _reference(settings)
             return self._backend(model).describe(model, settings["n_ctx"], stop)
 
@@ -434,7 +434,7 @@ class Phi(Configurable, Settings):
         from .interrupt import Stop
 
         stop = Stop()
-        with stop.deferring_interrupts():
+        with stop.interrupt_at_the_end():
             self._backend().unload(stop)
 
 

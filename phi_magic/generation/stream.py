@@ -71,7 +71,7 @@ class Running(Iterator[Item], AsyncIterator[Item], Generic[Item, Made]):
         if os.getpid() != self._owner:
             raise PhiError("a forked process cannot read its parent's answer: ask anew in the child")
         try:
-            with self.stopping.holding_interrupts():
+            with self.stopping.interrupt_as_flag():
                 return next(self._steps)
         except StopIteration:
             if self.stopping.by_signal:
@@ -105,7 +105,7 @@ class Running(Iterator[Item], AsyncIterator[Item], Generic[Item, Made]):
     @contextmanager
     def in_order(self) -> Iterator[None]:
         """Put this around a loop over the stream: it closes the stream however the loop ends, by an interrupt too."""
-        with self.stopping.deferring_interrupts(), closing(self):
+        with self.stopping.interrupt_at_the_end(), closing(self):
             yield
 
     def run(self) -> None:
@@ -193,7 +193,7 @@ def _recorded(
                 if isinstance(event, Started) and event.path and questions[number].request.identify:
                     identities[number] = Identity(Path(event.path), event.model_sha256)
                 if isinstance(event, Finished):
-                    with stop.letting_interrupts():  # the validators of a class may take any time
+                    with stop.interrupt_at_once():  # the validators of a class may take any time
                         questions[number].parse()
                 yield number, text
         for identity in identities.values():

@@ -189,7 +189,7 @@ class Worker:
     def _found(self, model: ModelReference, stop: Stop) -> tuple[ModelReference, ModelFile]:
         """The model's file, downloaded if need be, while the worker process starts beside it."""
         stop.check()
-        with stop.letting_interrupts():
+        with stop.interrupt_at_once():
             file = resolve(model.name, check=stop.check)
         return replace(model, path=str(file.path)), file
 

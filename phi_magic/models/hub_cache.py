@@ -35,7 +35,7 @@ def library() -> Any:
                 del os.environ["HF_HUB_DISABLE_TELEMETRY"]
             else:
                 os.environ["HF_HUB_DISABLE_TELEMETRY"] = before
-    with Stop().deferring_interrupts():  # an import that Ctrl-C breaks off may not be possible again
+    with Stop().interrupt_at_the_end():  # an import that Ctrl-C breaks off may not be possible again
         import huggingface_hub
         import huggingface_hub.errors
         import huggingface_hub.file_download

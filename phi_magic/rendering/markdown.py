@@ -35,7 +35,7 @@ _MARKS = {"em": "*", "strong": "**", "s": r"\~\~"}
 
 
 def to_markdown(text: str) -> str:
-    """Return an answer's Markdown as Markdown in which no tag, image or script is left, whoever parses it.
+    """Return an answer's Markdown as Markdown in which no tag, image or script is left, with any parser.
 
     Line breaks become hard ones, formulas ``$…$`` and ``$$…$$``. Any text is taken; nothing is raised.
     """

@@ -127,6 +127,6 @@ def test_nothing_that_is_handed_to_c_is_out_of_bounds(sanitized, tmp_path, figur
     answers = int((tmp_path / "outcome").read_text())
     figure(
         "AddressSanitizer over llama.cpp and what it is handed",
-        f"{answers} answers in four ways to run the engine, with every knob, grammar, wide passes, memories put aside, "
+        f"{answers} answers in four ways to run the engine, with every sampling parameter, grammar, wide passes, saved KV states, "
         "interrupts: clean",
     )

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, overload
@@ -12,9 +9,9 @@ from typing import TYPE_CHECKING, Any, overload
 from traitlets.config import Configurable
 
 from .errors import PhiError, RowsRefused
-from .reply import Message, Reply, Token
-from .sampling import Sampling
-from .settings import ANSWER_TRAITS, SEED_MAX, Settings
+from .question import make_question, plain, question_or_refusal, reference
+from .reply import Message, Reply
+from .settings import Settings
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -23,15 +20,12 @@ if TYPE_CHECKING:
 
     from .conversation import Conversation
     from .generation.backend import Backend, ModelInfo, TokenText
-    from .generation.plan import Plan
     from .generation.position import Position
     from .generation.request import ModelReference
-    from .generation.stream import Question, Stream, StreamAll
+    from .generation.stream import Stream, StreamAll
     from .interrupt import Stop
     from .keywords import Options
     from .sweep import Sweep
-
-_LONGEST_PROMPT = 20_000_000  # characters; a context of a million tokens takes about a fifth of it
 
 
 class Phi(Configurable, Settings):
@@ -115,7 +109,7 @@ class Phi(Configurable, Settings):
         """
         from .generation.stream import Stream
 
-        question = self._ask(prompt, **options)
+        question = make_question(self, prompt, **options)
         self.last = question.reply
         return Stream(question, self._backend(question.request.model, cache=question.cache), on_status=on_status)
 
@@ -199,7 +193,7 @@ class Phi(Configurable, Settings):
 
         if on_error not in ("stop", "keep"):
             raise PhiError(f"on_error is stop or keep, not {on_error!r}")
-        asked = [self._ask_or_refuse(prompt, options) for prompt, options in questions]
+        asked = [question_or_refusal(self, prompt, options) for prompt, options in questions]
         refused = {number: question.reply.error for number, question in enumerate(asked) if question.reply.error}
         if refused and on_error == "stop":
             raise RowsRefused(refused, len(asked))
@@ -215,100 +209,6 @@ class Phi(Configurable, Settings):
         )
         self.mapped = stream.replies
         return stream
-
-    def _ask_or_refuse(self, prompt: str | Sequence[Message] | PhiError, options: Mapping[str, Any]) -> Question:
-        """As :meth:`_ask`; where the prompt cannot be asked, the reply says why. A wrong option raises."""
-        try:
-            if isinstance(prompt, PhiError):
-                raise prompt
-            return self._ask(prompt, True, **options)
-        except PhiError as error:
-            question = self._ask("-", **options)
-            reply = question.reply
-            reply.prompt, reply.finish_reason, reply.error = "", "error", str(error)
-            return question
-
-    def _ask(
-        self,
-        prompt: str | Sequence[Message],
-        many: bool = False,
-        /,
-        *,
-        raw: bool = False,
-        begin: Sequence[int] = (),
-        known: Sequence[Token] = (),
-        top_logprobs: int = 0,
-        continues: bool = False,
-        plan: Plan | None = None,
-        identify: bool = True,
-        schema: Any = None,
-        choices: Sequence[str] | None = None,
-        given: str | None = None,
-        now: str = "",
-        **options: Any,
-    ) -> Question:
-        """The question as a backend takes it, and the reply that it will fill in.
-
-        Args:
-            many: whether it is one of many: with a cache and without a seed, its seed comes from its messages.
-        """
-        settings = self.settings(options)
-        messages = _messages(prompt, settings["system"], raw, alone=raw and given is not None)
-        begin = (*(token.id for token in known), *begin)
-        system = messages[0]["content"] if messages[0]["role"] == "system" and not raw else ""
-
-        from .generation.request import ChatMessage, GenerationRequest, SamplingParameters
-        from .generation.stream import Question
-        from .rendering.token_shading import ALTERNATIVES
-        from .schema.structure import read
-
-        structure = None if schema is None else read(schema)
-        offered = () if choices is None else _choices(choices, together=schema is not None or bool(begin))
-        seed, cache = settings["seed"], settings["cache"]
-        if seed is None:
-            derived = many and cache
-            seed = _derived(messages) if derived else secrets.randbelow(SEED_MAX + 1)
-            cache = cache if derived else ""  # an answer that nobody can ask for again is not kept
-        reply = Reply(
-            prompt=messages[-1]["content"],
-            model=settings["model"],
-            params={name: settings[name] for name in ANSWER_TRAITS}
-            | {
-                "stop": list(settings["stop"]),
-                "system": system,
-                "n_ctx": settings["n_ctx"],
-                "exact": settings["exact"],
-                "raw": raw,
-                "begin": list(begin),
-            }
-            | ({"schema": structure.text} if structure else {})
-            | ({"choices": list(offered)} if offered else {})
-            | ({"given": given} if given is not None else {}),
-            seed=seed,
-            messages=messages[1:-1] if system else messages[:-1],
-        )
-        request = GenerationRequest(
-            model=_reference(settings, plan),
-            messages=tuple(ChatMessage(message["role"], message["content"]) for message in messages),
-            sampling=SamplingParameters(**{name: settings[name] for name in Sampling.class_trait_names()}),
-            seed=seed,
-            max_tokens=settings["max_tokens"],
-            max_reasoning=settings["max_reasoning"],
-            stop=tuple(settings["stop"]),
-            n_ctx=settings["n_ctx"],
-            exact=settings["exact"],
-            raw=raw,
-            schema=structure.text if structure else None,
-            choices=offered,
-            given=given,
-            now=now,
-            begin=begin,
-            top_logprobs=top_logprobs or (ALTERNATIVES if settings["format"] == "tokens" else 0),
-            known=tuple(known),
-            continues=continues,
-            identify=identify,
-        )
-        return Question(request, reply, structure, settings["format"] == "json", cache)
 
     def _backend(self, *models: ModelReference, executor: Executor | None = None, cache: str = "") -> Backend:
         from .backends import backend_of
@@ -337,7 +237,7 @@ class Phi(Configurable, Settings):
         """
         from .interrupt import Stop
 
-        question = self._ask(prompt, raw=raw, begin=generated, identify=False, **options)
+        question = make_question(self, prompt, raw=raw, begin=generated, identify=False, **options)
         stop = stop or Stop()
         with stop.interrupt_at_the_end():
             return self._backend(question.request.model).look(
@@ -361,7 +261,7 @@ class Phi(Configurable, Settings):
         Raises:
             PhiError: as in :meth:`__call__`; or there is no text.
         """
-        stream = self.stream(prompt, given=_plain(answer), **options)
+        stream = self.stream(prompt, given=plain(answer), **options)
         stream.run()
         return stream.reply
 
@@ -381,8 +281,8 @@ class Phi(Configurable, Settings):
             raise PhiError(f"tokenize() takes a text, not a {type(text).__name__}")
         stop = Stop()
         with stop.interrupt_at_the_end():
-            model = _reference(self.settings(options))
-            return self._backend(model).tokenize(model, _plain(text), stop)
+            model = reference(self.settings(options))
+            return self._backend(model).tokenize(model, plain(text), stop)
 
     def chat(self, name: str = "default") -> Conversation:
         """The conversation of this name, begun or not, asked with these settings: ``phi.chat("trip")("Hello")``.
@@ -409,7 +309,7 @@ class Phi(Configurable, Settings):
 
         stop = Stop()
         with stop.interrupt_at_the_end():
-            model = _reference(self.settings(options))
+            model = reference(self.settings(options))
             self._backend(model).load(model, stop, on_status=on_status)
 
     def describe(self, **options: Any) -> ModelInfo:
@@ -426,7 +326,7 @@ class Phi(Configurable, Settings):
         settings = self.settings(options)
         stop = Stop()
         with stop.interrupt_at_the_end():
-            model = _reference(settings)
+            model = reference(settings)
             return self._backend(model).describe(model, settings["n_ctx"], stop)
 
     def unload(self) -> None:
@@ -436,55 +336,3 @@ class Phi(Configurable, Settings):
         stop = Stop()
         with stop.interrupt_at_the_end():
             self._backend().unload(stop)
-
-
-def _reference(settings: Mapping[str, Any], plan: Plan | None = None) -> ModelReference:
-    """Which model these settings name, and how it is run."""
-    from .generation.request import ModelReference
-
-    running = {name: settings[name] for name in ("profile", "n_threads", "n_gpu_layers", "keep_alive", "in_flight")}
-    return ModelReference(settings["model"], plan=plan, **running)
-
-
-def _messages(prompt: str | Sequence[Message], system: str, raw: bool, *, alone: bool = False) -> list[Message]:
-    """The conversation to send: the system message first where there is one, the question last."""
-    if isinstance(prompt, str):
-        messages: list[Message] = [{"role": "user", "content": _plain(prompt)}]
-    else:
-        messages = [{"role": m["role"], "content": _plain(m["content"])} for m in prompt]
-    if not messages or not (alone or messages[-1]["content"].strip()):
-        raise PhiError("the prompt is empty: write what to ask")
-    if (size := sum(len(message["content"]) for message in messages)) > _LONGEST_PROMPT:
-        raise PhiError(f"the prompt has {size:,} characters, at most {_LONGEST_PROMPT:,} can be sent: shorten it")
-    if not raw and messages[-1]["role"] != "user":
-        raise PhiError("a conversation must end with a message of the user")
-    if system and not raw and messages[0]["role"] != "system":
-        messages.insert(0, {"role": "system", "content": _plain(system)})
-    return messages
-
-
-def _derived(messages: Sequence[Message]) -> int:
-    """A seed that is the same for the same messages."""
-    digest = hashlib.sha256(json.dumps(messages, sort_keys=True).encode()).digest()
-    return int.from_bytes(digest[:8], "big") % (SEED_MAX + 1)
-
-
-def _choices(choices: Sequence[str], *, together: bool) -> tuple[str, ...]:
-    """Check the texts of which an answer is to be one.
-
-    Args:
-        together: whether the question has a schema or a beginning too.
-    """
-    if isinstance(choices, str) or not all(isinstance(choice, str) for choice in choices):
-        raise PhiError(f"choices must be a list of texts, not {choices!r:.60}")
-    offered = tuple(_plain(choice) for choice in choices)
-    if len(offered) < 2 or len(set(offered)) < len(offered) or "" in offered:
-        raise PhiError("choices must be two texts or more, all different, none empty")
-    if together:
-        raise PhiError("choices go with neither schema nor begin: leave one out")
-    return offered
-
-
-def _plain(text: str) -> str:
-    """A text as ``str`` itself, whatever subclass it is of, with a question mark for each lone surrogate."""
-    return str.__str__(text).encode("utf-8", "replace").decode()

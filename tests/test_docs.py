@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,11 @@ def test_every_public_name_is_in_the_reference():
     reference = (DOCS / "reference" / "python.md").read_text(encoding="utf-8")
     for name in phi_magic.__all__:
         assert f"phi_magic.{name}" in reference
+
+
+@pytest.mark.parametrize("example", sorted((PROJECT / "examples").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_every_example_is_in_the_gallery_and_in_the_contents(example):
+    gallery = (DOCS / "gallery.md").read_text(encoding="utf-8")
+    assert f"](../examples/{example.name})" in gallery
+    contents = [block for page in PAGES for block in blocks(page) if block.info == "{toctree}"]
+    assert sum(f"examples/{example.stem}" in re.split(r"[\s<>]", block.content) for block in contents) == 1

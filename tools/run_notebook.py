@@ -51,6 +51,7 @@ def main() -> None:
             record_timing=False,
             # What a widget showed stands beside it as HTML; its state would bring every slider's layout into the file.
             store_widget_state=False,
+            coalesce_streams=True,  # text that came in pieces is saved as one
             on_cell_execute=show_input,
             on_cell_executed=show_outputs,
         )

@@ -10,6 +10,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from phi_magic.models.known import KNOWN
 from tests.notebooks import TIMEOUT, run_notebook
 
 pytestmark = pytest.mark.kernel
@@ -48,12 +49,17 @@ def run_limited(path, limit):
 
 def answers(notebook):
     """The text of every answer, in order."""
-    return [
-        output.data["text/plain"]
-        for cell in notebook.cells
-        for output in cell.get("outputs", ())
-        if "phi_magic" in output.get("metadata", {})
-    ]
+    return [output.data["text/plain"] for output in outputs(notebook) if "phi_magic" in output.get("metadata", {})]
+
+
+def outputs(notebook):
+    """Every output of a notebook, in order."""
+    return [output for cell in notebook.cells for output in cell.get("outputs", ())]
+
+
+def saved(name):
+    """An example as it is saved, by its name."""
+    return nbformat.read(next(path for path in EXAMPLES if path.stem == name), as_version=4)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -77,6 +83,7 @@ def test_it_is_saved_as_it_ran(path):
     counts = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"]
     assert counts == list(range(1, len(counts) + 1))
     assert answers(notebook)
+    assert not [kind for output in outputs(notebook) for kind in output.get("data", {}) if kind == "application/json"]
     meant = "raises-exception"
     cells = [cell for cell in notebook.cells if meant not in cell.metadata.get("tags", ())]
     assert not [output for cell in cells for output in cell.get("outputs", ()) if output.output_type == "error"]
@@ -86,3 +93,29 @@ def test_the_quickstart_gives_the_same_texts_again():
     quickstart = next(path for path in EXAMPLES if path.stem == "quickstart")
     seeded = [answers(run_notebook(quickstart)) for _ in range(2)]
     assert seeded[0] == seeded[1]
+
+
+def test_the_list_of_models_has_every_short_name():
+    listed = "\n".join(output.data["text/plain"] for output in outputs(saved("models")) if "data" in output)
+    for name in KNOWN:
+        assert re.search(rf"^{re.escape(name)} ", listed, re.MULTILINE), name
+
+
+def test_the_formats_that_the_start_page_names_are_used():
+    named = next(cell.source for cell in saved("start").cells if "](formats.ipynb)" in cell.source)
+    line = next(line for line in named.splitlines() if "](formats.ipynb)" in line)
+    promised = {"code": "code", "formulas": "math", "JSON": "json", "shaded tokens": "tokens"}
+    assert set(line.partition("): ")[2].split(", ")) == set(promised)
+    cells = "\n".join(cell.source for cell in saved("formats").cells if cell.cell_type == "code")
+    for form in promised.values():
+        assert re.search(rf'-f {form}\b|"{form}"', cells), form
+
+
+def test_the_page_for_a_class_opens_with_both_settings_and_its_figures_are_those_of_the_text():
+    page = saved("why-1.5-frays")
+    first = next(cell for cell in page.cells if cell.cell_type == "code" and "%load_ext" not in cell.source)
+    assert first.source.startswith("%phi_explore --compare ")
+    shown = next(output.data["text/plain"] for output in first.outputs if output.data.get("text/plain"))
+    without, with_top_p = re.findall(r"^3,828 others +4\.1 % +15 % +(\S+) %", shown, re.MULTILINE)
+    assert float(without) > 2 * float(with_top_p)
+    assert "14 tokens; cut: 3,826 by top-p" in shown

@@ -183,7 +183,8 @@ def _add_metadata(writer, architecture):
     writer.add_head_count_kv(KEY_HEADS)
     writer.add_key_length(HEAD)
     writer.add_value_length(HEAD)
-    writer.add_rope_dimension_count(HEAD)
+    if "rope.dimension_count" not in architecture.said:
+        writer.add_rope_dimension_count(HEAD)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_layer_norm_eps(1e-5)
     for key, value in architecture.said.items():

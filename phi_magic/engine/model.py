@@ -144,11 +144,6 @@ class Model:
             size = C.llama_token_to_piece(self.vocab, token, self._buffer, len(self._buffer), 0, False)
         return self._buffer.raw[:size]
 
-    @cached_property
-    def longest_piece(self) -> int:
-        """The most bytes that a token stands for."""
-        return max(max(len(self.piece(token)), len(self.control_text(token))) for token in range(self.n_vocab))
-
     def name(self, token: int) -> str:
         """What to call a token on the screen: its text, with bytes that are no whole character as ``\\xNN``."""
         return self.piece(token).decode("utf-8", "backslashreplace") or self.control_text(token)

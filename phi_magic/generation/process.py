@@ -50,7 +50,7 @@ class WorkerProcess:
         self._owner = os.getpid()
         self._calls: dict[int, SimpleQueue[Answer | None]] = {}
         self._numbers = itertools.count(1)
-        self._sending = threading.Lock()
+        self._outbox: SimpleQueue[tuple[int, bytes] | None] = SimpleQueue()
         self._log = bytearray()
         self._oom_kills = oom_kills()
         self._peak = 0  # bytes
@@ -78,8 +78,10 @@ class WorkerProcess:
             raise PhiError(f"the model's process cannot be started: {error.strerror or error}") from error
         self._listener = threading.Thread(target=self._listen, name="phi_magic-worker", daemon=True)
         try:
+            threading.Thread(target=self._send, name="phi_magic-calls", daemon=True).start()
             self._listener.start()
         except RuntimeError as error:
+            self._outbox.put(None)
             self._process.kill()
             self._process.wait()
             raise PhiError(f"the model's process cannot be listened to: {error}") from error
@@ -124,7 +126,7 @@ class WorkerProcess:
         queue = self._calls[number] = SimpleQueue()
         over, taken, deadline = False, False, float("inf")
         try:
-            self._send(make(number))
+            self._outbox.put((number, encode(make(number))))
             while not over:
                 if stop.requested and deadline == float("inf"):
                     deadline = time.monotonic() + GRACE
@@ -165,25 +167,26 @@ class WorkerProcess:
             patience: seconds to wait before it is killed.
         """
         self._killed = True
-        with self._sending:
-            self._outgoing.close()
+        self._outbox.put(None)
         self._listener.join(patience)
         if not self.ended:
             self._process.kill()
             self._listener.join(patience)
 
-    def _send(self, message: Call | Cancel) -> None:
-        try:
-            with self._sending:
-                self._outgoing.send_bytes(encode(message))
-        except OSError:  # it has ended: the listener says so to the call
-            if self.ended:
-                self._calls[message.id].put(None)
+    def _send(self) -> None:
+        """Write messages to the pipe, on a thread of its own: a process that hangs does not empty it."""
+        while (message := self._outbox.get()) is not None:
+            number, data = message
+            try:
+                self._outgoing.send_bytes(data)
+            except OSError:  # it has ended: the listener has told the calls that were there by then
+                if self.ended and (queue := self._calls.get(number)) is not None:
+                    queue.put(None)
+        self._outgoing.close()
 
     def _cancel(self, number: int) -> None:
         if self.usable:
-            with suppress(OSError), self._sending:
-                self._outgoing.send_bytes(encode(Cancel(number)))
+            self._outbox.put((number, encode(Cancel(number))))
 
     def _listen(self) -> None:
         """Hand every message to its call until the process ends; keep the last lines of its standard error."""
@@ -284,9 +287,10 @@ def _bootstrap(calls: int, answers: int) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """The environment, with short spins for OpenMP's threads.
+    """The environment, with short spins for OpenMP's threads and without ggml's backtrace.
 
+    Where gdb is installed, ggml runs it after a failed assertion, and its output hides the assertion's line (0.3.36).
     libgomp's threads spin at each barrier. On a machine with other work that costs more than a second thread brings;
     2,000 turns cost nothing on a quiet machine (docs/performance.md). It is read when the library is loaded.
     """
-    return {"GOMP_SPINCOUNT": "2000", **os.environ}
+    return {"GOMP_SPINCOUNT": "2000", "GGML_NO_BACKTRACE": "1", **os.environ}

@@ -104,8 +104,9 @@ from pathlib import Path
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
-from phi_magic import Phi, catalogue
+from phi_magic import Phi
 from phi_magic.magics import completing
+from phi_magic.models import files
 outcome, path = sys.argv[1:]
 class Thrown(Exception):
     pass
@@ -160,16 +161,17 @@ for event in ("pre_run_cell", "post_run_cell"):
     check(earlier)
     hooks += 1
 shell.Completer.use_jedi = False  # it offers words of its own
-sys.excepthook = lambda *_: None  # IPython shows there what a completer throws, and goes on
 def offered(line):
     return shell.complete(line.split()[-1], line, len(line))[1]
-for place, function, line in [(catalogue, "cached", "%phi_models load phi-"), (completing, "names", "%%phi --chat c")]:
+for place, function, line in [(files, "on_this_machine", "%phi_models load phi-"), (completing, "names", "%%phi --chat c")]:
     real, reached, before = getattr(place, function), [], offered(line)
     def throw():
         reached.append(function)
         raise Thrown
     setattr(place, function, throw)
+    shown, sys.excepthook = sys.excepthook, lambda *_: None  # IPython shows there what a completer throws, and goes on
     offered(line)
+    sys.excepthook = shown
     setattr(place, function, real)
     assert reached and before and offered(line) == before, line
     check(turns())

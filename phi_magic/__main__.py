@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .display import QuietView, TerminalView, View
-from .errors import PhiError
+from .errors import PhiError, WorkerEnded
 from .options import ASKING, MAPPING, overrides
 from .paths import read_text, show_path
 
-DIFFERENT, USAGE, INTERRUPTED = 1, 2, 130
+DIFFERENT = FAILED = 1
+USAGE, INTERRUPTED = 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _answer(prompt, given)
     except PhiError as error:
         sys.stderr.write(f"{parser.prog}: {error}\n")
-        return USAGE
+        return FAILED if isinstance(error, WorkerEnded) else USAGE
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -47,13 +48,9 @@ def _answer(prompt: str, given: argparse.Namespace) -> int:
     if not given.quiet:
         view = TerminalView(sys.stdout, sys.stderr, show_stats=sys.stderr.isatty(), stream=not given.no_stream)
     stream = phi.stream(prompt, on_status=view.status, identify=False, schema=given.schema, **overrides(given))
-    try:
+    with stream.finishing(lambda: view.finish(stream.reply)):
         for piece in stream:
             view.grow(stream.reply, piece)
-    except KeyboardInterrupt:
-        view.finish(stream.reply)
-        raise
-    view.finish(stream.reply)
     view.note(stream.reply.error)
     return 0
 
@@ -91,24 +88,24 @@ def _map(given: argparse.Namespace) -> int:
         identify=False,
         **options,
     )
-    interrupted = False
-    with labelling.stream.in_order():
-        try:
-            follow(labelling, labelling.progress, shown=not given.quiet and sys.stderr.isatty())
-        except KeyboardInterrupt:
-            interrupted = True
+
+    def finish() -> None:
         rows = with_answers(data, labelling.columns()) if isinstance(data, list) else labelling.result()
         write_table(rows, given.out)
-    if not given.quiet:
-        sys.stderr.write(f"{labelling.progress.summary(interrupted=interrupted)}\n")
-    return INTERRUPTED if interrupted else 0
+        if not given.quiet:
+            sys.stderr.write(f"{labelling.progress.summary()}\n")
+
+    with labelling.stream.finishing(finish):
+        follow(labelling, labelling.progress, shown=not given.quiet and sys.stderr.isatty())
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="phi-magic",
         description="Ask a local language model; its answer streams to standard output.",
-        epilog="A prompt can come on standard input. Exit status: 0; 2 for a usage mistake; 130 after Ctrl-C. "
+        epilog="A prompt can come on standard input. Exit status: 0; 1 where the model's process ended; 2 for a usage "
+        "mistake; 130 after Ctrl-C. "
         "Subcommands: `replay NOTEBOOK...` runs every answer of saved notebooks again; `map ROWS --template FILE --out FILE` "
         "answers a template for every row of a table. A prompt that begins with one of these words goes into quotes.",
         allow_abbrev=False,
@@ -136,8 +133,8 @@ def _map_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="phi-magic map",
         description="Answer a template for every row of a table, and write the table with the answers as new columns.",
-        epilog="Exit status: 0; 2 for a usage mistake; 130 after Ctrl-C, with the rows that were finished. With --cache the "
-        "same command goes on with the rest.",
+        epilog="Exit status: 0; 1 where the model's process ended; 2 for a usage mistake; 130 after Ctrl-C. Rows that were "
+        "finished are written in any case; with --cache the same command goes on with the rest.",
         allow_abbrev=False,
     )
     parser.add_argument(

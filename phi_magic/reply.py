@@ -104,6 +104,11 @@ class Reply:
     engine: dict[str, Any] = field(default_factory=dict, repr=False)  #: what the machine's profile chose
 
     @property
+    def begun(self) -> bool:
+        """Whether there is anything of an answer yet: a token, a text, or its end."""
+        return bool(self.usage.completion_tokens or self.text or self.finish_reason != "interrupted")
+
+    @property
     def logprob(self) -> float:
         """The natural logarithm of the model's own probability of all tokens, one after another."""
         return sum(token.logprob for token in self.tokens)

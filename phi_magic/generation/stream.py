@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -60,6 +60,8 @@ class Running(Iterator[Item], AsyncIterator[Item], Generic[Item, Made]):
     free. A task that is cancelled stops the backend.
     """
 
+    replies: list[Reply]  #: what is filled in
+
     def __init__(self, steps: Generator[Item, None, None], stop: Stop, result: Made) -> None:
         self.stopping = stop
         self._steps = steps
@@ -108,6 +110,22 @@ class Running(Iterator[Item], AsyncIterator[Item], Generic[Item, Made]):
         with self.stopping.interrupt_at_the_end(), closing(self):
             yield
 
+    @contextmanager
+    def finishing(self, finish: Callable[[], None]) -> Iterator[None]:
+        """As :meth:`in_order`, and call ``finish`` after the loop, whatever ended it: it shows and binds what is there.
+
+        It is not called where a :class:`~phi_magic.errors.PhiError` came before anything was answered.
+        """
+        with self.in_order():
+            try:
+                yield
+            except BaseException as error:
+                self.close()  # so that the replies are complete
+                if not isinstance(error, PhiError) or any(reply.begun for reply in self.replies):
+                    finish()
+                raise
+            finish()
+
     def run(self) -> None:
         """Go on to the end."""
         with self.in_order():
@@ -134,6 +152,7 @@ class Stream(Running[str, Reply]):
         stop = Stop()
         super().__init__(_pieces(question, backend, stop, on_status), stop, question.reply)
         self.reply = question.reply
+        self.replies = [self.reply]
 
 
 class StreamAll(Running[int, "list[Reply]"]):

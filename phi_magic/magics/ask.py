@@ -115,25 +115,18 @@ def view_for(shell: InteractiveShell, phi: Phi, arguments: argparse.Namespace, f
 
 
 def show(shell: InteractiveShell, stream: Stream, view: View, name: str | None) -> None:
-    """Show an answer while it comes, and bind it to ``name``, also where Ctrl-C or a failure cuts it off.
+    """Show an answer while it comes, and bind it to ``name``, also where something cuts it off.
 
     Raises:
         KeyboardInterrupt: Ctrl-C came; so that the cells in the queue do not run.
         PhiError: the question cannot be answered, or the worker process ended.
     """
-    with stream.in_order():  # what there is gets shown and bound, whenever Ctrl-C comes
-        cut: KeyboardInterrupt | PhiError | None = None
-        try:
-            for piece in stream:
-                view.grow(stream.reply, piece)
-        except KeyboardInterrupt as error:
-            cut = error
-        except PhiError as error:
-            if not stream.reply.tokens:
-                raise
-            cut = error
+
+    def finish() -> None:
         if name:
             shell.user_ns[name] = stream.reply
         view.finish(stream.reply)
-        if cut:
-            raise cut
+
+    with stream.finishing(finish):
+        for piece in stream:
+            view.grow(stream.reply, piece)

@@ -79,28 +79,19 @@ class MapMagics(PhiMagics):
             self._run(labelling, output, name, quiet=arguments.quiet)
 
     def _run(self, labelling: Labelling, output: Output, name: str | None, *, quiet: bool) -> None:
-        """Answer, show and bind, also where Ctrl-C ends it.
+        """Answer, show and bind, also where something cuts it off."""
 
-        Raises:
-            KeyboardInterrupt: it did; so that the cells in the queue do not run.
-        """
-        with labelling.stream.in_order():
-            interrupted = False
-            try:
-                for _ in labelling:
-                    if not quiet:
-                        output.draw(labelling.bundle)
-            except KeyboardInterrupt:
-                interrupted = True
+        def finish() -> None:
             if name:
                 self.shell.user_ns[name] = labelling.result()
             if not quiet:
                 note = "" if name else "-o VAR would bind the answers"
-                output.show(
-                    labelling.final_bundle(interrupted=interrupted, note=note), {"phi_magic": labelling.record()}
-                )
-            if interrupted:
-                raise KeyboardInterrupt
+                output.show(labelling.final_bundle(note=note), {"phi_magic": labelling.record()})
+
+        with labelling.stream.finishing(finish):
+            for _ in labelling:
+                if not quiet:
+                    output.draw(labelling.bundle)
 
 
 def _split(line: str) -> tuple[list[str], str]:

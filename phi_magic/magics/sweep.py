@@ -64,20 +64,18 @@ class SweepMagics(PhiMagics):
                 output.draw(lambda: table(grid, stream.replies, status).bundle())
 
         stream = self.phi.stream_all(questions(prompt, grid, options, self.phi.seed), on_status=draw)
-        with stream.in_order():  # what there is gets shown and bound, whenever Ctrl-C comes
-            interrupted = False
-            try:
-                for _ in stream:
-                    draw()
-            except KeyboardInterrupt:
-                interrupted = True
+
+        def finish() -> None:
             if name:
                 self.shell.user_ns[name] = frame(grid, stream.replies)
             if not quiet:
-                data = table(grid, stream.replies, "interrupted" * interrupted).bundle()
+                cut = any(reply.finish_reason == "interrupted" for reply in stream.replies)
+                data = table(grid, stream.replies, "interrupted" * cut).bundle()
                 output.show(data, {"phi_magic": record(stream.replies)})
-            if interrupted:
-                raise KeyboardInterrupt  # so that the cells in the queue do not run
+
+        with stream.finishing(finish):
+            for _ in stream:
+                draw()
 
 
 def _split(line: str) -> tuple[list[str], list[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from ..generation.stream import StreamAll
 from ..rendering.redraw import Pace
@@ -25,14 +25,8 @@ def run(stream: StreamAll, *, shown: bool | None = True) -> None:
     """
     replies = stream.replies
     progress = Progress(len(replies), max(reply.params["max_tokens"] for reply in replies))
-
-    def updated() -> Iterator[int]:
-        for index in stream:
-            progress.update(index, replies[index])
-            yield index
-
     with stream.in_order():
-        follow(updated(), progress, shown=shown)
+        follow(progress.following(stream, replies), progress, shown=shown)
 
 
 def follow(steps: Iterable[int], progress: Progress, *, shown: bool | None = True) -> None:

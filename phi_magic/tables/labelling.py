@@ -73,11 +73,11 @@ class Labelling:
         return self.stream.replies
 
     def __iter__(self) -> Iterator[int]:
-        for index in self.stream:
-            done = self.progress.done
-            self.progress.update(index, self.replies[index])
+        done = 0
+        for index in self.progress.following(self.stream, self.replies):
             if self.progress.done > done and len(self._first) < _PREVIEW:
                 self._first[index] = self._preview_of(index)
+            done = self.progress.done
             yield index
 
     def columns(self) -> list[Column]:
@@ -92,9 +92,9 @@ class Labelling:
         """Display data of a map that runs: a bar, the figures or a status, the first finished rows."""
         return bundle(status or self.progress.line(), self._preview(), fraction=self.progress.fraction)
 
-    def final_bundle(self, *, interrupted: bool = False, note: str = "") -> dict[str, str]:
+    def final_bundle(self, note: str = "") -> dict[str, str]:
         """Display data of a map that has ended: what came of it, and the first finished rows."""
-        line = self.progress.summary(interrupted=interrupted)
+        line = self.progress.summary()
         return bundle(f"{line} · {note}" if note else line, self._preview())
 
     def record(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ..reply import Reply
 
@@ -16,7 +16,8 @@ class Progress:
     """What is done of a number of rows. An update takes the same time however many rows there are.
 
     The fraction that is done counts tokens, those of prompts too, so that it grows before the first row is finished.
-    A row that waits is expected to take the tokens of an average row.
+    A row that waits is expected to take the tokens of an average row. Rates and the time left are of the rows that are
+    computed: a row from the cache takes no time, and neither does one that cannot be asked.
 
     Args:
         count: how many rows there are.
@@ -34,16 +35,22 @@ class Progress:
         self._clock = clock
         self._ended = bytearray(count)  # 1 for each row that is finished
         self._begun: dict[int, int] = {}  # the answer's tokens of each row that is being answered
-        self._prompts = 0  # rows of which the prompt is evaluated
+        self._prompts = 0  # computed rows of which the prompt is evaluated
         self._prompt_tokens = 0  # evaluated for them
-        self._finished_tokens = 0
+        self._finished_tokens = 0  # of computed rows
+        self._load = 0.0  # seconds that loading the model took
         self._fraction = 0.0
         self._started: float | None = None
 
+    def following(self, stream: Iterable[int], replies: Sequence[Reply]) -> Iterator[int]:
+        """Go through the numbers of the replies that grew, and take each in; the clock starts here."""
+        self._started = self._clock()
+        for index in stream:
+            self.update(index, replies[index])
+            yield index
+
     def update(self, index: int, reply: Reply) -> None:
         """Take in a reply that has grown or is finished."""
-        if self._started is None:
-            self._started = self._clock()
         if self._ended[index]:
             return
         if reply.finish_reason != "interrupted":
@@ -51,8 +58,14 @@ class Progress:
             self.done += 1
         if reply.finish_reason == "error":
             self.failed += 1
-            return
-        self.reused += bool(reply.from_cache and self._ended[index])
+        elif not reply.from_cache:
+            self._compute(index, reply)
+        elif self._ended[index]:
+            self.reused += 1
+            self.tokens += reply.usage.completion_tokens
+
+    def _compute(self, index: int, reply: Reply) -> None:
+        self._load = max(self._load, reply.timings.load)
         if index not in self._begun:
             self._prompts += 1
             self._prompt_tokens += reply.usage.prompt_tokens - reply.usage.cached_tokens
@@ -67,34 +80,44 @@ class Progress:
         """How much is done, from 0 to 1; never less than it was."""
         if self.done == self.count:
             self._fraction = 1.0
-        elif self._prompts:
-            answered = self.done - self.failed
-            expected = self._finished_tokens / answered if answered else self._most
-            one = self._prompt_tokens / self._prompts + expected
-            begun = sum(min(tokens, expected) for tokens in self._begun.values())
-            there = self._prompt_tokens + self._finished_tokens + begun
+        else:
             rows = self.count - self.failed
-            self._fraction = max(self._fraction, min(there / (one * rows), 0.99) if one else 0.0)
+            there = self.reused + self._computed * (rows - self.reused)
+            self._fraction = max(self._fraction, min(there / rows, 0.99) if rows else 0.0)
         return self._fraction
 
     @property
+    def _computed(self) -> float:
+        """How much is done of the rows that are computed, from 0 to 1."""
+        if not self._prompts:
+            return 0.0
+        answered = self.done - self.failed - self.reused
+        expected = self._finished_tokens / answered if answered else self._most
+        one = self._prompt_tokens / self._prompts + expected
+        begun = sum(min(tokens, expected) for tokens in self._begun.values())
+        rows = self.count - self.failed - self.reused
+        return min((self._prompt_tokens + self._finished_tokens + begun) / (one * rows), 1.0) if one else 0.0
+
+    @property
     def seconds(self) -> float:
-        """Since the first row was begun."""
+        """Since the rows were asked about."""
         return 0.0 if self._started is None else self._clock() - self._started
 
     def line(self) -> str:
         """What is done, how fast it goes, and the time left."""
-        seconds, fraction = self.seconds, self.fraction
         parts = [f"{self.done:,} of {self.count:,} rows"]
-        if seconds >= _SETTLED and fraction:
-            parts += [f"{_digits(self.done / seconds)} rows/s", f"{_digits(self.tokens / seconds)} tokens/s"]
-            parts.append(f"{duration(seconds * (1 - fraction) / fraction)} left")
+        seconds, computed = self.seconds - self._load, self._computed
+        if seconds >= _SETTLED and computed:
+            tokens = self._finished_tokens + sum(self._begun.values())
+            rows = self.done - self.failed - self.reused
+            parts += [f"{_digits(rows / seconds)} rows/s", f"{_digits(tokens / seconds)} tokens/s"]
+            parts.append(f"{duration(seconds * (1 - computed) / computed)} left")
         return " · ".join(parts)
 
-    def summary(self, *, interrupted: bool = False) -> str:
+    def summary(self) -> str:
         """What came of it, in one line."""
         rows = f"{self.count:,} row{'s' * (self.count != 1)}"
-        if interrupted:
+        if self.done < self.count:
             rows = f"interrupted after {self.done:,} of {rows}"
         parts = [rows, f"{self.tokens:,} tokens", f"{self.failed:,} failed"]
         parts += [f"{self.reused:,} from the cache"] * bool(self.reused) + [duration(self.seconds)]

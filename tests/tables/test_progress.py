@@ -22,12 +22,16 @@ def clock():
 
 @pytest.fixture
 def progress(clock):
-    return Progress(4, 100, clock)
+    progress = Progress(4, 100, clock)
+    for _ in progress.following([], []):
+        pass
+    return progress
 
 
-def reply(completion=0, finish_reason="interrupted", prompt=50, cached=0):
+def reply(completion=0, finish_reason="interrupted", prompt=50, cached=0, from_cache=False, load=0.0):
     made = Reply("prompt", "demo", {}, 1, finish_reason=finish_reason, error="too long" * (finish_reason == "error"))
     made.usage.prompt_tokens, made.usage.cached_tokens, made.usage.completion_tokens = prompt, cached, completion
+    made.from_cache, made.timings.load = from_cache, load
     return made
 
 
@@ -78,7 +82,43 @@ def test_the_figures(progress, clock):
     clock.now = 10
     progress.update(0, reply(10, "stop"))
     assert progress.line() == "1 of 4 rows · 0.1 rows/s · 1 tokens/s · 30 s left"
-    assert progress.summary(interrupted=True) == "interrupted after 1 of 4 rows · 10 tokens · 0 failed · 10 s"
+    assert progress.summary() == "interrupted after 1 of 4 rows · 10 tokens · 0 failed · 10 s"
+
+
+def test_rows_from_the_cache_count_for_no_rate_and_no_time(progress, clock):
+    for index in range(2):
+        progress.update(index, reply(90, "stop", from_cache=True))
+    assert progress.fraction == 0.5
+    assert progress.line() == "2 of 4 rows"
+    clock.now = 10
+    progress.update(2, reply(10, "stop"))
+    assert progress.line() == "3 of 4 rows · 0.1 rows/s · 1 tokens/s · 10 s left"
+    assert progress.fraction == 0.75
+    progress.update(3, reply(10, "stop"))
+    assert progress.summary() == "4 rows · 200 tokens · 0 failed · 2 from the cache · 10 s"
+
+
+def test_the_clock_starts_when_the_rows_are_asked(clock):
+    """The first rows may come together, a minute later, from the processes of an executor."""
+    progress = Progress(4, 100, clock)
+    replies = [reply() for _ in range(4)]
+
+    def arriving():
+        clock.now = 60
+        for index in (0, 1):
+            replies[index] = reply(10, "stop")
+            yield index
+
+    for _ in progress.following(arriving(), replies):
+        pass
+    assert progress.line() == "2 of 4 rows · 0.0333 rows/s · 0.333 tokens/s · 60 s left"
+
+
+def test_loading_the_model_counts_for_no_rate(progress, clock):
+    clock.now = 30
+    progress.update(0, reply(10, "stop", load=20))
+    assert progress.line() == "1 of 4 rows · 0.1 rows/s · 1 tokens/s · 30 s left"
+    assert progress.seconds == 30
 
 
 def test_before_the_first_row_there_are_no_figures(progress):

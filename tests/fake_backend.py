@@ -6,13 +6,15 @@ import re
 import time
 from collections import deque
 
+import msgspec
+
 from phi_magic.generation.backend import Finished, Started, Step, ignore_status
 
 
 class FakeBackend:
     """Answers each request with the next of the enqueued answers.
 
-    An answer is a text, which comes word by word, or a list of its pieces; an exception, in their place or among them,
+    An answer is a text, which comes word by word, or any iterable of its pieces; an exception, in their place or among them,
     is raised there.
     """
 
@@ -36,3 +38,8 @@ class FakeBackend:
             stop.check()
             yield Step(text=piece, at=time.perf_counter())
         yield Finished(reason=self.finish, at=time.perf_counter())
+
+    def generate_many(self, requests, stop, *, keep_errors=False, on_status=ignore_status):
+        for index, request in enumerate(requests):
+            for event in self.generate(request, stop):
+                yield msgspec.structs.replace(event, index=index)

@@ -93,7 +93,7 @@ class CellView:
     def finish(self, reply: Reply) -> None:
         metadata = {"phi_magic": reply.record()}
         self._output.show(self._bundle(reply), metadata)
-        if self._form == "tokens" and self._output.handle:
+        if self._shades(reply) and self._output.handle:
             from .widgets.tokens import TokenView
 
             TokenView(reply).saved.show_beside(self._output.handle, metadata)
@@ -106,12 +106,16 @@ class CellView:
 
             display({"text/plain": text, "text/html": _aside(text)}, raw=True)
 
+    def _shades(self, reply: Reply) -> bool:
+        """Whether tokens are shown; a server may give the text alone."""
+        return self._form == "tokens" and bool(reply.tokens or not reply.text)
+
     def _bundle(self, reply: Reply, *, whole: bool = True) -> dict[str, Any]:
-        if self._form == "tokens":
+        if self._shades(reply):
             from .rendering.token_shading import bundle as tokens_bundle
 
             return tokens_bundle(reply.tokens, whole=whole)
-        data = bundle(reply.text, self._form, whole=whole)
+        data = bundle(reply.text, "text" if self._form == "tokens" else self._form, whole=whole)
         if reply.reasoning and not whole and "text/html" not in data:
             from .rendering import escape
 

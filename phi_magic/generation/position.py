@@ -20,9 +20,11 @@ class Position:
         logits: shape ``(n_vocab,)``, the model's raw scores for the next token.
         names: of all tokens, as :attr:`phi_magic.reply.Alternative.text` has them.
         ends: ids of the tokens that end an answer.
+        told: how many tokens have logits, where a server tells the likeliest ones alone; None: all.
     """
 
     generated: tuple[int, ...]
     logits: NDArray[np.float32]
     names: Sequence[str]
     ends: frozenset[int]
+    told: int | None = None

@@ -97,7 +97,7 @@ class ModelsMagics(PhiMagics):
 
     def _load(self, name: str) -> None:
         self.phi.load(model=name)
-        print(f"{name} is loaded")
+        print(f"{name}: the server is there and has the model" if is_address(name) else f"{name} is loaded")
 
     def _unload(self, name: str) -> None:
         self.phi.unload()

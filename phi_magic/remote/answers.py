@@ -5,17 +5,22 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Annotated, TypeAlias
 
 import msgspec
 
 from ..errors import PhiError
 from ..generation.backend import Event, Finished, Started, Step
 from ..generation.request import GenerationRequest
+from ..generation.thoughts import Thoughts
 from ..reply import Alternative, FinishReason, Token, Usage
-from .client import quoted
+from . import client
+from .client import decoded, quoted
 from .servers import Server
 
+Byte: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=255)]
 _REASONS: dict[str, FinishReason] = {"length": "length", "max_tokens": "length"}
+_EARLY = {"content_filter", "abort", "error", "cancelled"}  # a server's reasons to leave an answer unfinished
 _BEYOND = 16  # pieces more than tokens were asked for, until a server does not stop
 
 
@@ -23,11 +28,11 @@ class _Alternative(msgspec.Struct):
     token: str
     logprob: float | None = None
     id: int | None = None
-    bytes: list[int] | None = None
+    bytes: list[Byte] | None = None
 
 
 class _Token(_Alternative):
-    top_logprobs: list[_Alternative] = []
+    top_logprobs: list[_Alternative] | None = None
 
 
 class _Logprobs(msgspec.Struct):
@@ -67,21 +72,20 @@ class _Choice(msgspec.Struct):
 
 class _Details(msgspec.Struct):
     cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
 
 
 class _Usage(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
 
 
 class _Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
     error: msgspec.Raw = msgspec.Raw(b"null")
-
-
-_decode = msgspec.json.Decoder(_Chunk).decode
 
 
 async def events(
@@ -106,10 +110,12 @@ async def events(
         begun: the steps of the tokens that the answer begins with.
 
     Raises:
-        PhiError: the server tells of an error, breaks off, does not stop, or sends what is no chunk of an answer.
+        PhiError: the server tells of an error, breaks off, writes nothing, or sends what is no chunk of an answer.
     """
-    asked = time.perf_counter()
-    usage, written, names = _Usage(), 0, _Names()
+    asked = wrote = time.perf_counter()
+    usage, names = _Usage(), _Names()
+    written = thought_of = 0  # pieces
+    thoughts = None if request.raw or request.begin else Thoughts()
     reason: str | None = None
     started = False
     space = "" if request.raw or request.begin else " "  # SentencePiece writes one before the first word of all
@@ -118,15 +124,20 @@ async def events(
         now = time.perf_counter()
         if not started:
             started = True
-            ignored = server.dialect.ignored(request.sampling)
-            record = {**server.record(model), **({"ignored": ignored} if ignored else {})}
-            yield Started(index=index, prompt=now - asked, engine=record)
+            yield Started(index=index, prompt=now - asked, engine=server.record(model, request.sampling))
             for step in begun:
                 yield msgspec.structs.replace(step, index=index)
         usage = chunk.usage or usage
         for choice in chunk.choices or ():
             delta = choice.delta or _Delta(choice.text)
             text, thought = (delta.content or "").removeprefix(space), delta.reasoning_content or delta.reasoning or ""
+            space = "" if delta.content else space
+            if text or thought:
+                written, wrote = written + 1, now
+            if thoughts:
+                inline, text = thoughts.split(text)
+                thought += inline
+            thought_of += bool(thought)
             tokens = names.tokens(choice.logprobs, greedy=request.sampling.greedy) if request.top_logprobs else []
             steps = [Step(index=index, token=token, at=now) for token in tokens] or (
                 [Step(index=index, at=now)] if text or thought else []
@@ -135,28 +146,39 @@ async def events(
                 steps[-1] = msgspec.structs.replace(steps[-1], text=text, reasoning=thought)
             for step in steps:
                 yield step
-            written += bool(text or thought)
-            space = "" if delta.content else space
             reason = choice.finish_reason or reason
         if written > request.max_tokens + _BEYOND:
             reason = "length"
             break
+        if now - wrote > client.SILENCE:
+            raise PhiError(f"{base}: the server has written nothing for {client.SILENCE:g} s")
     if reason is None:
         raise PhiError(f"{base}: the server broke off before the answer's end{server.dialect.broke_off}")
-    details = usage.prompt_tokens_details or _Details()
+    if reason in _EARLY:
+        raise PhiError(f"{base}: the server ended the answer before its end: {reason}")
+    told = usage.prompt_tokens_details or _Details(), usage.completion_tokens_details or _Details()
+    inline, text = thoughts.split("", last=True) if thoughts else ("", "")
     yield Finished(
         index=index,
         reason=_REASONS.get(reason, "stop"),
+        text=text,
+        reasoning=inline,
         at=time.perf_counter(),
+        error="" if names.told or not (written and request.top_logprobs) else f"{server.dialect.name} gave no log-probabilities",
         usage=None
         if usage.completion_tokens is None
-        else Usage(usage.prompt_tokens or 0, details.cached_tokens or 0, usage.completion_tokens),
+        else Usage(
+            usage.prompt_tokens or 0,
+            told[0].cached_tokens or 0,
+            usage.completion_tokens,
+            told[1].reasoning_tokens or thought_of,
+        ),
     )
 
 
 def _chunk(piece: bytes, base: str) -> _Chunk:
     try:
-        chunk = _decode(piece)
+        chunk = decoded(piece, _Chunk)
     except msgspec.DecodeError as error:  # no JSON, or JSON of another form
         raise PhiError(f"{base}: sends what is no piece of an answer ({error}){quoted(piece)}") from None
     if bytes(chunk.error) != b"null":
@@ -170,13 +192,15 @@ class _Names:
     """Makes records of tokens, and gives numbers to tokens that a server names by their text alone: -1, -2 and so on."""
 
     def __init__(self) -> None:
+        self.told = False  #: whether there was a token
         self._numbers: dict[str, int] = {}
 
     def tokens(self, logprobs: _Logprobs | None, *, greedy: bool) -> Iterator[Token]:
         for record in logprobs.records() if logprobs else ():
+            self.told = True
             top = tuple(
                 Alternative(self._id(other), _text(other), _logprob(other), _drawn(other, record, greedy=greedy))
-                for other in record.top_logprobs
+                for other in record.top_logprobs or ()
             )
             better = sum(other.logprob > _logprob(record) for other in top)
             yield Token(
@@ -197,7 +221,7 @@ class _Names:
 def _text(token: _Alternative) -> str:
     """The token's text, with bytes that are no whole character as ``\\xNN``; a control token's bytes are none."""
     if token.bytes:
-        return bytes(byte for byte in token.bytes if 0 <= byte < 256).decode("utf-8", "backslashreplace")
+        return bytes(token.bytes).decode("utf-8", "backslashreplace")
     return token.token
 
 

@@ -34,6 +34,8 @@ def drive(work: Callable[[Callable[[Item], None]], Coroutine[Any, Any, None]], s
         work: makes the coroutine; it is given what emits an item.
         stop: cancels the coroutine.
 
+    What was emitted before the stop is yielded all the same.
+
     Raises:
         Interrupted: ``stop`` was set before the coroutine ended; and whatever the coroutine raises.
     """
@@ -55,24 +57,31 @@ def drive(work: Callable[[Callable[[Item], None]], Coroutine[Any, Any, None]], s
 
     threading.Thread(target=run, name="phi_magic server", daemon=True).start()
     ended = False
+    def cancel() -> None:
+        with suppress(RuntimeError):  # it ended at this moment, and the loop is closed
+            loop.call_soon_threadsafe(task.cancel)
+
+    ended = stopped = False
     try:
         while not ended:
+            if not stopped and stop.requested:
+                stopped = True
+                cancel()
             try:
-                item = items.get(timeout=_GLANCE)
+                item = items.get(timeout=0 if stopped else _GLANCE)
             except Empty:
                 stop.check()
                 continue
             if isinstance(item, _End):
                 ended = True
                 if item.error:
+                    stop.check()
                     raise item.error
             else:
                 yield item
-                stop.check()
     finally:
         if not ended:
-            with suppress(RuntimeError):  # it ended at this moment, and the loop is closed
-                loop.call_soon_threadsafe(task.cancel)
+            cancel()
 
 
 def call(work: Callable[[], Coroutine[Any, Any, Item]], stop: Stop) -> Item:

@@ -1,19 +1,20 @@
 """Requests to one server: JSON, server-sent events, tries again while it is busy, and every error as one line.
 
 The key in ``PHI_MAGIC_API_KEY`` goes into the header of requests to this server and nowhere else: redirects are not
-followed, and what a server says is shown without the key.
+followed, a proxy that could read it is not used, and what a server says is shown without the key.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -23,10 +24,15 @@ from .address import Address
 
 KEY = "PHI_MAGIC_API_KEY"
 CONNECT = 10.0  # seconds until a server that does not answer is not there
-SILENCE = 600.0  # seconds without a byte until a server is given up; reading a long prompt takes minutes
+SILENCE = 600.0  # seconds without an answer until a server is given up; reading a long prompt takes minutes
+GLANCE = 5.0  # seconds that a server has to say of what kind it is
 MOST_EVENT = 4 << 20  # bytes of an event of a stream: some thousand times what a token takes
+MOST_TOKEN = 64 << 10  # bytes of a stream for each token of the longest answer; with 20 alternatives it takes 3,000
+_DEEPEST = 32  # levels of what a server says of itself
 MOST_BODY = 256 << 20  # bytes of an answer that is not a stream: the log-probabilities of a large vocabulary
 _MOST_SAID = 300  # characters shown of what a server says
+
+Said = TypeVar("Said")
 
 
 class Refused(PhiError):
@@ -56,8 +62,7 @@ class Client:
         self._session = library.AsyncClient(
             headers=_headers(),
             verify=_certificates() if address.base.startswith("https:") else False,
-            trust_env=not address.local,
-            timeout=library.Timeout(SILENCE, connect=CONNECT),
+            trust_env=_proxied(address),
             limits=library.Limits(max_connections=None),
         )
 
@@ -68,61 +73,82 @@ class Client:
     async def __aexit__(self, *error: object) -> None:
         await self._session.__aexit__(*error)
 
-    async def get(self, url: str, *, patience: int = PATIENCE) -> Any:
-        """Return the JSON that a server gives.
+    async def get(self, url: str, *, patience: int = PATIENCE, silence: float | None = None) -> Any:
+        """Return the JSON that a server gives, of whatever form.
 
         Args:
             patience: how many times it is asked again while it is busy.
+            silence: seconds without a byte until it is given up; the usual ones where left out.
         """
-        return await self._json("GET", url, None, patience)
+        content = await self._content("GET", url, None, patience, silence)
+        try:
+            said: Any = decoded(content, Any)
+        except msgspec.DecodeError:
+            raise PhiError(f"{self.base}: sends what is not JSON{quoted(content)}; is the address right?") from None
+        if _deep(said, _DEEPEST):
+            raise PhiError(f"{self.base}: sends JSON of more than {_DEEPEST} levels, as no server does")
+        return said
 
-    async def post(self, url: str, body: Any) -> Any:
-        """Return the JSON that a server answers to JSON."""
-        return await self._json("POST", url, body, PATIENCE)
+    async def post(self, url: str, body: Any, kind: type[Said]) -> Said:
+        """Return what a server answers to JSON, as the type that it is to have."""
+        content = await self._content("POST", url, body, PATIENCE, None)
+        try:
+            return decoded(content, kind)
+        except msgspec.DecodeError as error:
+            where = url.rpartition("/")[2]
+            raise PhiError(f"{self.base}: sends what is no answer to /{where} ({error}){quoted(content)}") from None
 
-    async def stream(self, url: str, body: Any) -> AsyncGenerator[bytes, None]:
+    async def stream(self, url: str, body: Any, *, tokens: int) -> AsyncGenerator[bytes, None]:
         """Yield the data of every event of a stream, without its end mark.
 
+        Args:
+            tokens: the most that the answer may have.
+
         Raises:
-            PhiError: the server says no, breaks off, or sends what is no stream of events.
+            PhiError: the server says no, breaks off, does not end, or sends what is no stream of events.
         """
-        async with self._opened("POST", url, body, PATIENCE) as response:
+        async with self._opened("POST", url, body, PATIENCE, None) as response:
             kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
             if kind != "text/event-stream":
                 said = quoted(await _body(response, MOST_EVENT))
                 raise PhiError(f"{self.base}: sends {kind or 'nothing'} instead of an answer piece by piece{said}")
-            async for data in _events(response.aiter_bytes(), self.base):
+            most = 2 * MOST_EVENT + tokens * MOST_TOKEN
+            async for data in _events(response.aiter_bytes(), self.base, most):
                 if data.strip() == b"[DONE]":
                     return
                 yield data
 
-    async def _json(self, method: str, url: str, body: Any, patience: int) -> Any:
-        async with self._opened(method, url, body, patience) as response:
-            content = await _body(response, MOST_BODY)
-        try:
-            return msgspec.json.decode(content)
-        except msgspec.DecodeError:
-            raise PhiError(f"{self.base}: sends what is not JSON{quoted(content)}; is the address right?") from None
+    async def _content(self, method: str, url: str, body: Any, patience: int, silence: float | None) -> bytes:
+        async with self._opened(method, url, body, patience, silence) as response:
+            return await _body(response, MOST_BODY)
 
     @asynccontextmanager
-    async def _opened(self, method: str, url: str, body: Any, patience: int) -> AsyncIterator[Any]:
+    async def _opened(
+        self, method: str, url: str, body: Any, patience: int, silence: float | None
+    ) -> AsyncIterator[Any]:
         """A response whose status says yes, with whatever goes wrong in it as one line."""
         library = self._library
         content = None if body is None else msgspec.json.encode(body)
         headers = {"Content-Type": "application/json"} if body is not None else {}
+        timeout = library.Timeout(silence or SILENCE, connect=min(silence or CONNECT, CONNECT))
 
         def build() -> Any:
-            return self._session.build_request(method, url, content=content, headers=headers)
+            return self._session.build_request(method, url, content=content, headers=headers, timeout=timeout)
 
         try:
             async with self._accepted(build, patience) as response:
                 yield response
         except library.ConnectError as error:
+            if "CERTIFICATE" in str(error):
+                raise PhiError(
+                    f"{self.base}: its TLS certificate is not trusted ({_shown(str(error))}); nothing was sent. Where it is "
+                    "your own authority's, name the authority's file in the environment variable SSL_CERT_FILE"
+                ) from None
             raise PhiError(f"{self.base}: no server answers there ({_shown(str(error))}); is it running?") from None
         except library.ConnectTimeout:
             raise PhiError(f"{self.base}: no server answers there within {CONNECT:g} s; is it running?") from None
         except library.TimeoutException:
-            raise PhiError(f"{self.base}: the server has said nothing for {SILENCE:g} s") from None
+            raise PhiError(f"{self.base}: the server has said nothing for {silence or SILENCE:g} s") from None
         except (library.HTTPError, library.InvalidURL) as error:
             raise PhiError(f"{self.base}: the connection broke: {_shown(str(error) or type(error).__name__)}") from None
 
@@ -191,6 +217,29 @@ def _headers() -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
+def _proxied(address: Address) -> bool:
+    """Whether the environment's proxy stands between: it reads what is sent by http, and so would read the key."""
+    return not address.local and (address.base.startswith("https:") or not _headers())
+
+
+def decoded(content: bytes, kind: type[Said]) -> Said:
+    """Read JSON.
+
+    Raises:
+        msgspec.DecodeError: it is none, of another form, or nested too deep.
+    """
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except RecursionError:
+        raise msgspec.DecodeError("it is nested too deep") from None
+
+
+def _deep(said: Any, levels: int) -> bool:
+    """Whether a value has more levels than it may have."""
+    inner = said.values() if isinstance(said, dict) else said if isinstance(said, list) else ()
+    return levels == 0 or any(_deep(one, levels - 1) for one in inner)
+
+
 async def _body(response: Any, most: int) -> bytes:
     """The content of a response, cut where it is longer than it may be."""
     content = bytearray()
@@ -201,15 +250,19 @@ async def _body(response: Any, most: int) -> bytes:
     return bytes(content)
 
 
-async def _events(pieces: AsyncIterator[bytes], base: str) -> AsyncIterator[bytes]:
+async def _events(pieces: AsyncIterator[bytes], base: str, most: int) -> AsyncIterator[bytes]:
     """The data of server-sent events, however the bytes are cut.
 
     llama-server names the event of an error in mid-stream in a field of its own, ``error``.
     Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
     """
-    rest, size = [], 0
+    rest, size, total = [], 0, 0
     data: list[bytes] = []
+    heard = time.monotonic()
     async for piece in pieces:
+        total += len(piece)
+        if total > most:
+            raise PhiError(f"{base}: sends more than {most >> 20} MB, as no answer of this length does")
         head, newline, tail = piece.rpartition(b"\n")
         if not newline:
             rest.append(piece)
@@ -223,9 +276,11 @@ async def _events(pieces: AsyncIterator[bytes], base: str) -> AsyncIterator[byte
                     data.append(value.removeprefix(b" "))
                 elif not field and not value and data:
                     yield b"\n".join(data)
-                    data = []
+                    data, heard = [], time.monotonic()
         if size + sum(map(len, data)) > MOST_EVENT:
             raise PhiError(f"{base}: sends more than {MOST_EVENT >> 20} MB in one event, as no answer does")
+        if time.monotonic() - heard > SILENCE:  # comments alone, which keep a connection open
+            raise PhiError(f"{base}: the server has written nothing for {SILENCE:g} s")
     if data:
         yield b"\n".join(data)
 
@@ -234,10 +289,10 @@ def quoted(content: bytes) -> str:
     """What a server says beside its status, to end a sentence with: the message of its JSON, or a little of its text."""
     text = content[:10_000].decode("utf-8", "replace").strip()
     try:
-        told = msgspec.json.decode(content)
+        told: Any = decoded(content, Any)
         error = told.get("error") or told.get("detail") or told.get("message")
         text = str(error.get("message") or error) if isinstance(error, dict) else str(error or text)
-    except (msgspec.DecodeError, AttributeError):
+    except (msgspec.DecodeError, AttributeError, RecursionError):
         if text.startswith("<"):
             text = "a page (HTML)"
     return f": {_shown(text)}" if text else ""

@@ -6,7 +6,7 @@ Ollama 0.12 and LM Studio 0.4, by their documentation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,9 +15,11 @@ import msgspec
 from ..errors import PhiError
 from ..generation.request import GenerationRequest, SamplingParameters
 
-#: The value that switches a sampling parameter off.
+#: The value that switches a sampling parameter off, of those that OpenAI's interface does not have.
 _OFF = {"top_k": 0, "min_p": 0, "repeat_penalty": 1, "repeat_last_n": 0}
+_OURS = {name: name for name in _OFF}
 _DEFAULTS = SamplingParameters()
+_MAX_REASONING = 4096  # the default, which nobody has set
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,12 @@ class Dialect:
 
     Attributes:
         name: what its users call it.
-        honours: the sampling parameters that it knows beside temperature and top-p: ours to its name.
+        sends: the sampling parameters that it is sent beside temperature and top-p: ours to its name. One that a server
+            does not know is sent where that does no harm: its next version may know it.
+        ignores: which of ours change nothing there.
         always: what is sent with every request, so that no default of the server's changes what is drawn from.
         logprobs: whether it gives log-probabilities.
+        logprobs_since: the first version that gives them; empty: all do.
         completes: whether it continues a text as it is, without its chat template.
         tokens: whether it gives token ids, takes them, and cuts texts into them.
         usage: whether it tells the counts of tokens at a stream's end, where asked.
@@ -38,9 +43,11 @@ class Dialect:
     """
 
     name: str
-    honours: Mapping[str, str] = field(default_factory=dict)
+    sends: Mapping[str, str] = field(default_factory=lambda: _OURS)
+    ignores: Set[str] = frozenset()
     always: Mapping[str, Any] = field(default_factory=dict)
     logprobs: bool = True
+    logprobs_since: tuple[int, ...] = ()
     completes: bool = True
     tokens: bool = False
     usage: bool = True
@@ -50,7 +57,7 @@ class Dialect:
 
     def ignored(self, sampling: SamplingParameters) -> list[str]:
         """The parameters that this server does not know, and that are not off."""
-        return [name for name, off in _OFF.items() if name not in self.honours and getattr(sampling, name) != off]
+        return [name for name, off in _OFF.items() if name in self.ignores and getattr(sampling, name) != off]
 
     def check(self, request: GenerationRequest) -> None:
         """Refuse what this server would ignore, or cannot do.
@@ -63,15 +70,22 @@ class Dialect:
         for name in self.ignored(request.sampling):
             if getattr(request.sampling, name) != getattr(_DEFAULTS, name):
                 raise PhiError(
-                    f"{self.name} ignores {name}: leave it at {getattr(_DEFAULTS, name):g}, or ask a server that knows it "
+                    f"{self.name} ignores {name}: set it to {_OFF[name]} (off), or ask a server that knows it "
                     "(llama-server knows all)"
                 )
+        if request.max_reasoning != _MAX_REASONING:
+            raise PhiError(
+                f"{self.name} cannot end thoughts: leave max_reasoning at {_MAX_REASONING}; max_tokens counts thoughts and "
+                "answer there"
+            )
         if request.top_logprobs and not self.logprobs:
             raise PhiError(f"{self.name} gives no log-probabilities: leave out -f tokens and --top-logprobs")
         if request.raw and not self.completes:
             raise PhiError(f"{self.name} always uses its chat template: leave out --raw")
         if (request.begin or request.known) and not self.tokens:
             raise PhiError(f"{self.name} takes no token ids: an answer cannot branch, nor begin with given tokens")
+        if request.schema is not None and request.begin:
+            raise PhiError(f"{self.name} would begin the schema anew after the given tokens: leave out --schema to branch")
 
     def body(self, request: GenerationRequest, model: str) -> dict[str, Any]:
         """The parameters of a request as this server takes them: all but the prompt."""
@@ -86,7 +100,7 @@ class Dialect:
             "presence_penalty": 0,
             "frequency_penalty": 0,
             **self.always,
-            **{theirs: getattr(sampling, ours) for ours, theirs in self.honours.items()},
+            **{theirs: getattr(sampling, ours) for ours, theirs in self.sends.items()},
         }
         if request.stop:
             body["stop"] = list(request.stop)
@@ -125,20 +139,24 @@ class Dialect:
 
 LLAMA_SERVER = Dialect(
     "llama-server",
-    honours={name: name for name in _OFF},
     # the order in which phi_magic.distribution applies them; its own draws the temperature last
     always={"samplers": ["penalties", "temperature", "top_p", "top_k", "min_p"]},
     tokens=True,
 )
 LLAMA_CPP_SERVER = Dialect(
     "llama_cpp.server",
-    honours={name: name for name in ("top_k", "min_p", "repeat_penalty")},
+    ignores={"repeat_last_n"},
     usage=False,
     plain_schema=True,
     at_once=False,
     broke_off="; it does so when another request comes, unless it was started with --interrupt_requests false",
 )
-VLLM = Dialect("vLLM", honours={"top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repetition_penalty"})
-OLLAMA = Dialect("Ollama's /v1", completes=False)
-LM_STUDIO = Dialect("LM Studio", honours={"top_k": "top_k", "repeat_penalty": "repeat_penalty"}, logprobs=False)
-UNKNOWN = Dialect("a server of unknown kind")
+VLLM = Dialect(
+    "vLLM",
+    sends={"top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repetition_penalty"},
+    ignores={"repeat_last_n"},
+)
+OLLAMA = Dialect("Ollama's /v1", ignores=_OFF.keys(), logprobs_since=(0, 12, 11), completes=False)
+LM_STUDIO = Dialect("LM Studio", ignores={"min_p", "repeat_last_n"}, logprobs=False)
+#: OpenAI's own server refuses a request with a parameter that it does not know, and so may this one.
+UNKNOWN = Dialect("a server of unknown kind", sends={}, ignores=_OFF.keys())

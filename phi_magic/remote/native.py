@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated
 
 import msgspec
 
 from ..errors import PhiError
-from ..generation.backend import Step, TokenText
+from ..generation.backend import TokenText
 from ..generation.position import Position
 from ..generation.request import GenerationRequest
 from ..prompt.rendering import shielded, unused_character
 from ..reply import Alternative, Message, Token
 from .address import Address
+from .answers import Byte
 from .client import Client
-from .servers import Server
 
 #: Tokens of which a position has the log-probability; those that are less likely are cut from it.
 MOST = 20_000
+_FEW = 50  # of the likeliest tokens, asked for first: a text that makes sense is made of them
+_ALL = 1 << 22  # more tokens than any vocabulary has
+
+#: The texts of the tokens at which llama.cpp ends an answer. Source: ``special_eog_ids`` in ``llama-vocab.cpp``, b10016.
+_ENDS = (
+    *("<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>"),
+    *("<|endoftext|>", "</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<eos>"),
+    *("<end_of_utterance>", "<turn|>", "<|tool_response>", "<\uff5cend\u2581of\u2581sentence\uff5c>", "[e~["),
+)
 
 
 class _Piece(msgspec.Struct):
     id: int
-    piece: str | list[int]
+    piece: str | list[Byte]
 
     @property
     def data(self) -> bytes:
@@ -36,32 +45,43 @@ class _Pieces(msgspec.Struct):
     tokens: list[_Piece]
 
 
-class _Likely(msgspec.Struct):
+class Likely(msgspec.Struct):
     id: int
     token: str
-    bytes: list[int]
-    logprob: float
+    bytes: list[Byte]
+    logprob: float | None  # none is the least that there is
 
     @property
     def name(self) -> str:
         return bytes(self.bytes).decode("utf-8", "backslashreplace") or self.token
 
+    @property
+    def logprob_or_least(self) -> float:
+        return -math.inf if self.logprob is None else self.logprob
+
 
 class _Probabilities(msgspec.Struct):
-    top_logprobs: list[_Likely]
+    top_logprobs: list[Likely]
 
 
 class _Looked(msgspec.Struct):
-    completion_probabilities: list[_Probabilities]
+    completion_probabilities: Annotated[list[_Probabilities], msgspec.Meta(min_length=1)]
+
+
+class _Text(msgspec.Struct):
+    content: str
+
+
+class _Prompt(msgspec.Struct):
+    prompt: str
 
 
 class Native:
     """The own paths of a llama-server."""
 
-    def __init__(self, client: Client, address: Address, server: Server) -> None:
+    def __init__(self, client: Client, address: Address) -> None:
         self._client = client
         self._root = address.root
-        self._server = server
 
     async def prompt(self, request: GenerationRequest, *, always: bool = False) -> list[int] | None:
         """The prompt as token ids, in which no control token comes from the text of a message.
@@ -84,64 +104,69 @@ class Native:
         first, *rest = (await self._template(safe)).split(shield)
         ids = await self._ids(first, add_special=True, parse_special=True)
         for part in rest:
-            # the line break takes the space that some tokenizers put before a text
-            ids += (await self._ids("\n" + part, parse_special=True))[len(await self._ids("\n")) :]
+            ids += await self.within(part, parse_special=True)
         return ids
+
+    async def within(self, text: str, *, parse_special: bool = False) -> list[int]:
+        """Token ids of a text that other text goes before."""
+        return [one.id for one in await self._within(text, parse_special=parse_special)]
 
     async def tokenize(self, text: str) -> list[TokenText]:
         """Cut a text into tokens; no special token is honoured in it."""
-        # the line break takes the space that some tokenizers put before a text
-        pieces = (await self._pieces("\n" + text))[len(await self._pieces("\n")) :]
+        pieces = await self._within(text)
         return [TokenText(one.id, one.data.decode("utf-8", "backslashreplace"), one.data) for one in pieces]
 
-    async def begun(self, request: GenerationRequest, prompt: Sequence[int]) -> list[Step]:
-        """The steps of the tokens that an answer begins with: those that are known, and the records of the others."""
-        known = list(request.known)
-        steps = [Step(token=token, drawn=False) for token in known]
-        for at in range(len(known), len(request.begin)):
-            top = await self._likeliest([*prompt, *request.begin[:at]])
-            ids = [one.id for one in top]
-            rank = ids.index(request.begin[at]) if request.begin[at] in ids else None
-            alternatives = [Alternative(one.id, one.name, one.logprob, math.nan) for one in top[: request.top_logprobs]]
-            if rank is None:
-                raise PhiError(f"{self._root}: the server has no token {request.begin[at]}, or it cannot stand there")
-            chosen = top[rank]
-            token = Token(chosen.id, chosen.name, chosen.logprob, math.nan, rank + 1, tuple(alternatives))
-            steps.append(Step(token=token, at=time.perf_counter()))
-        if steps:
-            said = await self._client.post(f"{self._root}/detokenize", {"tokens": list(request.begin)})
-            text = str(said["content"])
-            steps[-1] = msgspec.structs.replace(steps[-1], text=text if request.raw else text.removeprefix(" "))
-        return steps
+    async def text(self, tokens: Sequence[int]) -> str:
+        """The text that tokens stand for."""
+        return (await self._client.post(f"{self._root}/detokenize", {"tokens": list(tokens)}, _Text)).content
+
+    async def record(self, before: Sequence[int], token: int, top: int) -> Token:
+        """The record of a token that stands after others.
+
+        Args:
+            before: the prompt's tokens, and those of the answer.
+            top: how many of the likeliest tokens it tells.
+
+        Raises:
+            PhiError: there is no such token.
+        """
+        for most in (max(_FEW, top), _ALL):
+            likely = await self.likeliest(before, most)
+            for rank, one in enumerate(likely, 1):
+                if one.id == token:
+                    others = [Alternative(other.id, other.name, other.logprob_or_least, math.nan) for other in likely]
+                    return Token(token, one.name, one.logprob_or_least, math.nan, rank, tuple(others[:top]))
+        raise PhiError(f"{self._root}: the server has no token {token}")
+
+    async def ends(self) -> frozenset[int]:
+        """The ids of the tokens that end an answer, as their texts tell."""
+        pieces = await self._pieces("\n".join(_ENDS), parse_special=True)
+        return frozenset(one.id for one in pieces if one.data.decode("utf-8", "replace") in _ENDS)
 
     async def look(self, request: GenerationRequest, vocabulary: int) -> Position:
         """Return the log-probabilities after the prompt and ``request.begin``, as logits."""
         import numpy as np
 
-        prompt = await self.prompt(request, always=True) or []
+        prompt, ends = await asyncio.gather(self.prompt(request, always=True), self.ends())
         logits = np.full(vocabulary, -np.inf, dtype=np.float32)
         names = [""] * vocabulary
-        for token in await self._likeliest([*prompt, *request.begin]):
-            logits[token.id] = token.logprob
+        likely = await self.likeliest([*(prompt or ()), *request.begin], MOST)
+        for token in likely:
+            if not 0 <= token.id < vocabulary:
+                raise PhiError(f"{self._root}: the server has {vocabulary:,} tokens, and tells of token {token.id}")
+            logits[token.id] = token.logprob_or_least
             names[token.id] = token.name
-        end = self._server.properties.get("eos_token")
-        return Position(
-            request.begin, logits, names, frozenset(at for at, name in enumerate(names) if end and name == end)
-        )
+        return Position(request.begin, logits, names, ends, told=len(likely))
 
-    async def _likeliest(self, tokens: Sequence[int]) -> list[_Likely]:
+    async def likeliest(self, tokens: Sequence[int], most: int) -> list[Likely]:
         """The likeliest tokens after others, the likeliest first."""
-        body = {"prompt": list(tokens), "n_predict": 1, "n_probs": MOST, "temperature": 0, "repeat_penalty": 1}
-        said: Any = await self._client.post(f"{self._root}/completion", body)
-        try:
-            return msgspec.convert(said, _Looked).completion_probabilities[0].top_logprobs
-        except (msgspec.ValidationError, IndexError) as error:
-            raise PhiError(f"{self._root}: /completion gives no log-probabilities ({error})") from None
+        body = {"prompt": list(tokens), "n_predict": 1, "n_probs": most, "temperature": 0, "repeat_penalty": 1}
+        said = await self._client.post(f"{self._root}/completion", body, _Looked)
+        return said.completion_probabilities[0].top_logprobs
 
     async def _controls(self, text: str) -> list[str]:
         """The texts of the control tokens that a text spells."""
-        plain = await self._pieces(text)
-        special = await self._pieces(text, parse_special=True)
+        plain, special = await asyncio.gather(self._pieces(text), self._pieces(text, parse_special=True))
         if special == plain:
             return []
         known = {one.id for one in plain}
@@ -149,18 +174,16 @@ class Native:
         return [suspect for suspect in suspects if len(await self._pieces(suspect)) != 1]
 
     async def _template(self, messages: Sequence[Message]) -> str:
-        said = await self._client.post(f"{self._root}/apply-template", {"messages": messages})
-        if not (isinstance(said, dict) and isinstance(said.get("prompt"), str)):
-            raise PhiError(f"{self._root}: the server does not say what its chat template writes")
-        return str(said["prompt"])
+        return (await self._client.post(f"{self._root}/apply-template", {"messages": messages}, _Prompt)).prompt
+
+    async def _within(self, text: str, *, parse_special: bool = False) -> list[_Piece]:
+        # the line break takes the space that some tokenizers put before a text
+        head, whole = await asyncio.gather(self._pieces("\n"), self._pieces("\n" + text, parse_special=parse_special))
+        return whole[len(head) :]
 
     async def _pieces(self, text: str, *, parse_special: bool = False, add_special: bool = False) -> list[_Piece]:
         body = {"content": text, "with_pieces": True, "parse_special": parse_special, "add_special": add_special}
-        said: Any = await self._client.post(f"{self._root}/tokenize", body)
-        try:
-            return msgspec.convert(said, _Pieces).tokens
-        except msgspec.ValidationError as error:
-            raise PhiError(f"{self._root}: /tokenize gives no tokens ({error})") from None
+        return (await self._client.post(f"{self._root}/tokenize", body, _Pieces)).tokens
 
     async def _ids(self, text: str, *, parse_special: bool = False, add_special: bool = False) -> list[int]:
         return [one.id for one in await self._pieces(text, parse_special=parse_special, add_special=add_special)]

@@ -20,6 +20,7 @@ from .address import Address, parse
 from .answers import events
 from .background import call, drive
 from .client import Client
+from .given import begun, choose, score
 from .native import Native
 from .servers import Server, forget, identify
 
@@ -91,7 +92,7 @@ class Remote:
 
         async def looked(asked: _Asked) -> Position:
             native = asked.native("shows the probabilities of all tokens")
-            return await native.look(request, asked.vocabulary)
+            return await native.look(request, asked.server.vocabulary(asked.model))
 
         return _ask(request.model, looked, stop)
 
@@ -121,7 +122,7 @@ class Remote:
                 "version": asked.server.version,
                 "address": asked.address.base,
             }
-            context = asked.context
+            context = asked.server.context(asked.model)
             return ModelInfo("", 0, facts, _lines(about), Plan(0), 0, context, context, "")
 
         return _ask(model, described, stop, anew=True)
@@ -149,18 +150,6 @@ class _Asked:
     server: Server
     model: str
 
-    @property
-    def context(self) -> int:
-        """Tokens of the model's context, 0 where the server does not say."""
-        about = self.server.models.get(self.model, {})
-        settings = self.server.properties.get("default_generation_settings") or {}
-        return int(settings.get("n_ctx") or about.get("max_model_len") or about.get("max_context_length") or 0)
-
-    @property
-    def vocabulary(self) -> int:
-        """Tokens of the model's vocabulary, as llama-server tells."""
-        return int(self.server.models.get(self.model, {}).get("meta", {}).get("n_vocab", 0))
-
     def native(self, what: str) -> Native:
         """The own paths of llama-server.
 
@@ -169,26 +158,29 @@ class _Asked:
         """
         if not self.server.dialect.tokens:
             raise PhiError(f"{self.server.dialect.name} cannot do this: llama-server alone {what}")
-        return Native(self.client, self.address, self.server)
+        return Native(self.client, self.address)
 
     def check(self, request: GenerationRequest) -> None:
         """Refuse what the server cannot do."""
         if request.choices or request.given is not None:
-            raise PhiError(
-                "a server gives no probabilities of given texts: choices and score need a model on this machine"
-            )
-        self.server.dialect.check(request)
+            self.native("gives the probabilities of given texts, which choices and score need")
+        self.server.check(request)
 
     async def answer(self, request: GenerationRequest, index: int) -> AsyncGenerator[Event, None]:
         """Yield the events of an answer."""
         dialect = self.server.dialect
         prompt: str | list[int] | None = None
-        begun: list[Step] = []
+        beginning: list[Step] = []
         if dialect.tokens:
-            native = Native(self.client, self.address, self.server)
+            native = Native(self.client, self.address)
+            if request.choices or request.given is not None:
+                evaluate = choose if request.choices else score
+                async for event in evaluate(native, request, self.server, self.model, index=index):
+                    yield event
+                return
             prompt = await native.prompt(request, always=bool(request.begin))
             if prompt and request.begin:
-                begun = await native.begun(request, prompt)
+                beginning = await begun(native, request, prompt)
                 prompt += request.begin
         elif request.raw:
             prompt = "".join(message.content for message in request.messages)
@@ -196,9 +188,9 @@ class _Asked:
             path, body = "/chat/completions", dialect.chat(request, self.model)
         else:
             path, body = "/completions", dialect.completion(request, self.model, prompt)
-        async with aclosing(self.client.stream(self.address.base + path, body)) as pieces:
+        async with aclosing(self.client.stream(self.address.base + path, body, tokens=request.max_tokens)) as pieces:
             async for event in events(
-                pieces, request, self.server, self.model, base=self.address.base, index=index, begun=begun
+                pieces, request, self.server, self.model, base=self.address.base, index=index, begun=beginning
             ):
                 yield event
 

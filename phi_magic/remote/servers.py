@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import PhiError
+from ..generation.request import GenerationRequest, SamplingParameters
 from ..suggestions import did_you_mean
 from .address import Address
-from .client import Client, Refused
+from .client import GLANCE, Client, Refused
 from .dialects import LLAMA_CPP_SERVER, LLAMA_SERVER, LM_STUDIO, OLLAMA, UNKNOWN, VLLM, Dialect
 
 _REMEMBERED = 60.0  # seconds that a server is taken for what it was
 _LISTED = 20  # models named in an error
+_LARGEST = 1 << 22  # tokens of a vocabulary; the largest published ones have a sixteenth of it
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,51 @@ class Server:
             )
         return address.name
 
-    def record(self, model: str) -> dict[str, str]:
+    def check(self, request: GenerationRequest) -> None:
+        """Refuse what this server would ignore, or cannot do.
+
+        Raises:
+            PhiError: in one line, which setting, and what to do.
+        """
+        self.dialect.check(request)
+        since = self.dialect.logprobs_since
+        if request.top_logprobs and since and 0 < len(number := _number(self.version)) and number < since:
+            raise PhiError(
+                f"{self.dialect.name} gives log-probabilities from version {'.'.join(map(str, since))} on, and this is "
+                f"{self.version}: bring it up to date, or leave out -f tokens and --top-logprobs"
+            )
+
+    def context(self, model: str) -> int:
+        """Tokens of a model's context, 0 where the server does not say."""
+        about = self.models.get(model, {})
+        said = (
+            _member(self.properties.get("default_generation_settings"), "n_ctx"),
+            about.get("max_model_len"),
+            about.get("max_context_length"),
+        )
+        return next((size for size in said if isinstance(size, int)), 0)
+
+    def vocabulary(self, model: str) -> int:
+        """Tokens of a model's vocabulary, as llama-server tells.
+
+        Raises:
+            PhiError: it tells no number that could be it.
+        """
+        size = _member(self.models.get(model, {}).get("meta"), "n_vocab")
+        if not isinstance(size, int) or not 0 < size <= _LARGEST:
+            raise PhiError(f"{self.dialect.name} does not tell how large its vocabulary is")
+        return size
+
+    def record(self, model: str, sampling: SamplingParameters) -> dict[str, Any]:
         """What ``Reply.engine`` says of an answer of this server."""
-        return {"server": self.dialect.name, "version": self.version, "server_model": model}
+        ignored = self.dialect.ignored(sampling)
+        return {
+            "server": self.dialect.name,
+            "version": self.version,
+            "server_model": model,
+            **({"ignored": ignored} if ignored else {}),
+            **({} if self.dialect.usage else {"not_told": ["prompt_tokens", "cached_tokens"]}),
+        }
 
 
 #: What each of a server's own paths says, when it is that kind of server: its version.
@@ -111,18 +155,30 @@ async def _models(client: Client, address: Address) -> dict[str, dict[str, Any]]
     """What the server says of its models; nothing where it has no list."""
     try:
         said = await client.get(f"{address.base}/models")
-        return {str(model["id"]): model for model in said["data"] or ()}
+        models = said["data"] or ()
+        return {str(model["id"]): dict(model) for model in models}
     except Refused as refused:
         if refused.status not in {404, 405, 501} or not address.name:
             raise
         return {}
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         raise PhiError(f"{address.base}: its list of models is none; is the address right?") from None
 
 
 async def _said(client: Client, url: str) -> Any:
     """What a server says at one of its own paths; None where it has no such path."""
     try:
-        return await client.get(url, patience=0)
+        return await client.get(url, patience=0, silence=GLANCE)
     except PhiError:
         return None
+
+
+def _member(said: Any, name: str) -> Any:
+    """A member of what a server says, None where it says something else than an object."""
+    return said.get(name) if isinstance(said, dict) else None
+
+
+def _number(version: str) -> tuple[int, ...]:
+    """A version's numbers; none where it is not made of numbers."""
+    parts = version.split(".")
+    return tuple(map(int, parts)) if all(part.isdecimal() for part in parts) else ()

@@ -245,7 +245,8 @@ class Explorer:
 
     def _stand(self) -> None:
         """Show where the explorer stands now."""
-        if self.columns[0].walk.position is None:
+        position = self.columns[0].walk.position
+        if position is None:
             return
         at, length = self.at, max(len(column.walk.path) for column in self.columns)
         ends = [
@@ -253,6 +254,8 @@ class Explorer:
             for column in self.columns
             if column.ended
         ]
+        if position.told is not None and position.told < len(position.logits):
+            ends.append(f"the server tells {position.told:,} of {len(position.logits):,} tokens")
         number = f"random number {random_number(self.seed, at):.4f}"
         self.status.say(" · ".join([f"step {at + 1}" + f" of {length}" * (at < length), number, *ends]))
         self.redraw()

@@ -52,7 +52,7 @@ def make_question(
     begin = (*(token.id for token in known), *begin)
     system = messages[0]["content"] if messages[0]["role"] == "system" and not raw else ""
 
-    from .generation.request import ChatMessage, GenerationRequest, SamplingParameters
+    from .generation.request import ChatMessage, GenerationRequest, SamplingParameters, is_address
     from .generation.stream import Question
     from .rendering.token_shading import ALTERNATIVES
     from .schema.structure import read
@@ -64,6 +64,7 @@ def make_question(
         derived = many and cache
         seed = _derived(messages) if derived else secrets.randbelow(SEED_MAX + 1)
         cache = cache if derived else ""  # an answer that nobody can ask for again is not kept
+    exact = settings["exact"] and not is_address(settings["model"])  # a server does not promise it
     reply = Reply(
         prompt=messages[-1]["content"],
         model=settings["model"],
@@ -72,7 +73,7 @@ def make_question(
             "stop": list(settings["stop"]),
             "system": system,
             "n_ctx": settings["n_ctx"],
-            "exact": settings["exact"],
+            "exact": exact,
             "raw": raw,
             "begin": list(begin),
         }
@@ -91,7 +92,7 @@ def make_question(
         max_reasoning=settings["max_reasoning"],
         stop=tuple(settings["stop"]),
         n_ctx=settings["n_ctx"],
-        exact=settings["exact"],
+        exact=exact,
         raw=raw,
         schema=structure.text if structure else None,
         choices=offered,

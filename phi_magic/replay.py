@@ -19,6 +19,7 @@ from .generation.request import is_address
 from .models.files import file_sha256, resolve
 from .paths import read_text, show_path
 from .phi import Phi
+from .remote.address import parse
 from .rendering import to_text
 from .rendering import token_shading as token_view
 from .rendering.formats import FORMS, bundle
@@ -40,13 +41,15 @@ _WHERE_ASKED = {"schema", "choices", "given"}  # told by those answers alone tha
 class Recorded:
     """An answer that was recorded: where it stands, what it was made with, and its text.
 
-    ``exact`` is false for the text of a notebook's output, in which control characters were made visible.
+    ``exact`` is false for the text of a notebook's output, in which control characters were made visible. ``foreign`` is
+    true for a file's record, which anybody may have written.
     """
 
     where: str
     record: Mapping[str, Any]
     text: str
     exact: bool = True
+    foreign: bool = False
 
     @classmethod
     def of(cls, reply: Reply, where: str) -> Recorded:
@@ -91,6 +94,8 @@ def replay(phi: Phi, recorded: Recorded, *, on_status: Callable[[str], None] = l
         notes += _other_versions(record)
         plan: Plan | None = None
         if is_address(record["model"]):
+            if recorded.foreign:
+                _check_named(phi, record["model"])
             notes.append("a server's answer: not promised")
         else:
             notes += _other_file(record)
@@ -102,6 +107,19 @@ def replay(phi: Phi, recorded: Recorded, *, on_status: Callable[[str], None] = l
     finally:
         phi.last, phi.mapped = last, mapped  # what was asked for last, not what was asked for again
     return Outcome(recorded.where, reply, difference=_compared(recorded, reply), notes=tuple(notes))
+
+
+def _check_named(phi: Phi, model: str) -> None:
+    """Refuse to ask a server that a file names and the user does not: it would be sent the key.
+
+    Raises:
+        PhiError: the settings name another server or none.
+    """
+    named = is_address(phi.model) and parse(phi.model).base
+    if named != (base := parse(model).base):
+        raise PhiError(
+            f"the file names the server {base}: set Phi.model or PHI_MAGIC_MODEL to {model}, if you trust it"
+        )
 
 
 def _compared(recorded: Recorded, reply: Reply) -> str:
@@ -173,7 +191,7 @@ def _in_cell(cell: Mapping[str, Any], where: str) -> Iterator[Recorded]:
             plain = output.get("data", {}).get("text/plain", "")
             found.append((record, "".join(plain), False))
     for number, (record, text, exact) in enumerate(found, 1):
-        yield Recorded(f"{where}, answer {number}" if len(found) > 1 else where, record, text, exact)
+        yield Recorded(f"{where}, answer {number}" if len(found) > 1 else where, record, text, exact, foreign=True)
 
 
 def _answer(phi: Phi, record: Mapping[str, Any], plan: Plan | None, on_status: Callable[[str], None]) -> Reply:

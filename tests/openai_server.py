@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+import ssl
+import struct
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,8 +15,16 @@ DIALECTS = {
     "vLLM": {"/version": {"version": "0.33.0"}},
     "Ollama": {"/api/version": {"version": "0.12.11"}},
     "LM Studio": {"/api/v0/models": {"object": "list", "data": [{"id": "phi-4"}]}},
+    "llama-server": {
+        "/props": {"default_generation_settings": {"n_ctx": 4096}, "build_info": "b10016"},
+        "/v1/models": {"data": [{"id": "phi-4", "meta": {"n_vocab": 4}}]},
+        "/tokenize": {"tokens": []},
+    },
     "unknown": {},
 }
+
+#: An event that closes the connection as a process does that is killed.
+RESET = object()
 
 
 def chunk(text="", *, finish=None, **delta):
@@ -32,13 +43,16 @@ class OpenAIServer(ThreadingHTTPServer):
     """Serves on a free port of the loopback until it is closed.
 
     ``replies`` is what POST requests are answered with, one after another, the last one for ever: a list of events
-    (JSON, text, bytes as they are, or a number of seconds to wait), or a status with headers and a body.
+    (JSON, text, bytes as they are, or a number of seconds to wait), a status with headers and a body,
+    or bytes: status line and all.
+    ``paths`` says what is answered at other paths, to GET and to POST; it may be computed from the body.
     """
 
     daemon_threads = True
 
     def __init__(self, dialect="vLLM", models=("phi-4",)):
         super().__init__(("127.0.0.1", 0), _Handler)
+        self.scheme = "http"
         self.paths = {"/v1/models": {"object": "list", "data": [{"id": name} for name in models]}, **DIALECTS[dialect]}
         self.replies = [answer("Hello", " there")]
         self.asked = []
@@ -50,7 +64,14 @@ class OpenAIServer(ThreadingHTTPServer):
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.server_port}/v1"
+        return f"{self.scheme}://127.0.0.1:{self.server_port}/v1"
+
+    def use_tls(self, certificate):
+        """Speak https, with a PEM file that holds a certificate and its key."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+        self.scheme = "https"
 
     def next_reply(self):
         with self.lock:
@@ -68,6 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.keys.append(self.headers.get("Authorization"))
         said = self.server.paths.get(self.path)
+        said = said(None) if callable(said) else said
         if isinstance(said, tuple):
             self.whole(*said)
         else:
@@ -77,6 +99,10 @@ class _Handler(BaseHTTPRequestHandler):
         server = self.server
         server.keys.append(self.headers.get("Authorization"))
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path in server.paths:
+            said = server.paths[self.path]
+            self.whole(200, {}, said(body) if callable(said) else said)
+            return
         with server.lock:
             server.asked.append((self.path, body))
             server.at_once += 1
@@ -87,6 +113,9 @@ class _Handler(BaseHTTPRequestHandler):
                 reply = reply(body)
             if isinstance(reply, tuple):
                 self.whole(*reply)
+            elif isinstance(reply, bytes):
+                self.wfile.write(reply)
+                self.close_connection = True
             else:
                 self.events(reply)
         finally:
@@ -111,6 +140,11 @@ class _Handler(BaseHTTPRequestHandler):
         for event in events:
             if isinstance(event, int | float):
                 time.sleep(event)
+            elif event is RESET:
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                for one in (self.rfile, self.wfile, self.connection):
+                    one.close()
+                return
             elif isinstance(event, bytes):
                 self.wfile.write(event)
             else:

@@ -164,7 +164,9 @@ async def events(
         text=text,
         reasoning=inline,
         at=time.perf_counter(),
-        error="" if names.told or not (written and request.top_logprobs) else f"{server.dialect.name} gave no log-probabilities",
+        error=""
+        if names.told or not (written and request.top_logprobs)
+        else f"{server.dialect.name} gave no log-probabilities",
         usage=None
         if usage.completion_tokens is None
         else Usage(

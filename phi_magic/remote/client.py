@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,7 +19,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ..errors import PhiError
+from ..errors import PhiError, PromptTooLong
 from ..models.retry import LONGEST_WAIT, PASSING, PATIENCE
 from .address import Address
 
@@ -30,6 +31,9 @@ MOST_EVENT = 4 << 20  # bytes of an event of a stream: some thousand times what 
 MOST_TOKEN = 64 << 10  # bytes of a stream for each token of the longest answer; with 20 alternatives it takes 3,000
 _DEEPEST = 32  # levels of what a server says of itself
 MOST_BODY = 256 << 20  # bytes of an answer that is not a stream: the log-probabilities of a large vocabulary
+#: How vLLM (0.6 to 0.33) says how long a prompt is, and how long it may be.
+_TOKENS = r"(\d{1,9}) (?:in the messages|in the prompt|input tokens)"
+_CONTEXT = r"context length is (?:only )?(\d{1,9})"
 _MOST_SAID = 300  # characters shown of what a server says
 
 Said = TypeVar("Said")
@@ -183,7 +187,7 @@ class Client:
         finally:
             await response.aclose()
 
-    async def _refusal(self, response: Any) -> Refused:
+    async def _refusal(self, response: Any) -> PhiError:
         status = response.status_code
         if 300 <= status < 400:
             where = _shown(response.headers.get("Location", "another address"))
@@ -197,7 +201,36 @@ class Client:
                 else f"wants a key: set {KEY} in the environment"
             )
             return Refused(f"{self.base}: the server answers {status} and {advice}", status)
-        return Refused(f"{self.base}: the server answers {status}{quoted(await _body(response, MOST_EVENT))}", status)
+        content = await _body(response, MOST_EVENT)
+        return _too_long(content) or Refused(f"{self.base}: the server answers {status}{quoted(content)}", status)
+
+
+class _Excess(msgspec.Struct):
+    """What llama-server says of a prompt that is too long; vLLM says it in words alone."""
+
+    message: str
+    n_prompt_tokens: int | None = None
+    n_ctx: int | None = None
+
+
+class _Refusal(msgspec.Struct):
+    error: _Excess
+
+
+def _too_long(content: bytes) -> PromptTooLong | None:
+    """The error of a prompt that the model's context has no room for; None where a server refuses something else."""
+    try:
+        said = decoded(content, _Refusal).error
+    except msgspec.DecodeError:
+        return None
+    in_words = (re.search(pattern, said.message) for pattern in (_TOKENS, _CONTEXT))
+    tokens, context = (
+        told or (found and int(found[1]))
+        for told, found in zip((said.n_prompt_tokens, said.n_ctx), in_words, strict=True)
+    )
+    if not (tokens and context):
+        return None
+    return PromptTooLong(f"the prompt has {tokens} tokens, the server's context {context}: shorten it", tokens, context)
 
 
 def http() -> Any:

@@ -6,7 +6,7 @@ Ollama 0.12 and LM Studio 0.4, by their documentation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,7 +44,7 @@ class Dialect:
 
     name: str
     sends: Mapping[str, str] = field(default_factory=lambda: _OURS)
-    ignores: Set[str] = frozenset()
+    ignores: frozenset[str] = frozenset()
     always: Mapping[str, Any] = field(default_factory=dict)
     logprobs: bool = True
     logprobs_since: tuple[int, ...] = ()
@@ -85,7 +85,9 @@ class Dialect:
         if (request.begin or request.known) and not self.tokens:
             raise PhiError(f"{self.name} takes no token ids: an answer cannot branch, nor begin with given tokens")
         if request.schema is not None and request.begin:
-            raise PhiError(f"{self.name} would begin the schema anew after the given tokens: leave out --schema to branch")
+            raise PhiError(
+                f"{self.name} would begin the schema anew after the given tokens: leave out --schema to branch"
+            )
 
     def body(self, request: GenerationRequest, model: str) -> dict[str, Any]:
         """The parameters of a request as this server takes them: all but the prompt."""
@@ -145,7 +147,7 @@ LLAMA_SERVER = Dialect(
 )
 LLAMA_CPP_SERVER = Dialect(
     "llama_cpp.server",
-    ignores={"repeat_last_n"},
+    ignores=frozenset({"repeat_last_n"}),
     usage=False,
     plain_schema=True,
     at_once=False,
@@ -154,9 +156,9 @@ LLAMA_CPP_SERVER = Dialect(
 VLLM = Dialect(
     "vLLM",
     sends={"top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repetition_penalty"},
-    ignores={"repeat_last_n"},
+    ignores=frozenset({"repeat_last_n"}),
 )
-OLLAMA = Dialect("Ollama's /v1", ignores=_OFF.keys(), logprobs_since=(0, 12, 11), completes=False)
-LM_STUDIO = Dialect("LM Studio", ignores={"min_p", "repeat_last_n"}, logprobs=False)
+OLLAMA = Dialect("Ollama's /v1", ignores=frozenset(_OFF), logprobs_since=(0, 12, 11), completes=False)
+LM_STUDIO = Dialect("LM Studio", ignores=frozenset({"min_p", "repeat_last_n"}), logprobs=False)
 #: OpenAI's own server refuses a request with a parameter that it does not know, and so may this one.
-UNKNOWN = Dialect("a server of unknown kind", sends={}, ignores=_OFF.keys())
+UNKNOWN = Dialect("a server of unknown kind", sends={}, ignores=frozenset(_OFF))

@@ -1,8 +1,5 @@
-"""Asking an OpenAI-compatible server, and everything that it may do wrong."""
+"""Asking an OpenAI-compatible server."""
 
-import gzip
-import itertools
-import json
 import threading
 import time
 
@@ -13,7 +10,7 @@ from phi_magic import Phi, PhiError
 from phi_magic.remote import client
 from phi_magic.remote.address import parse
 from phi_magic.replay import Recorded, replay
-from tests.openai_server import OpenAIServer, answer, chunk
+from tests.openai_server import answer, chunk
 
 SCHEMA = {
     "type": "object",
@@ -22,24 +19,6 @@ SCHEMA = {
     "additionalProperties": False,
 }
 KEY = "sk-secret-5"
-
-
-@pytest.fixture
-def server():
-    with OpenAIServer() as server:
-        yield server
-        server.shutdown()
-
-
-@pytest.fixture
-def phi(server):
-    return Phi(model=server.url, seed=1, repeat_last_n=64)
-
-
-def served(dialect, **options):
-    """A server of one kind, with what asks it."""
-    server = OpenAIServer(dialect, **options)
-    return server, Phi(model=server.url, seed=1)
 
 
 class TestAddress:
@@ -84,22 +63,36 @@ class TestAnswers:
     def test_pieces_come_one_by_one(self, phi):
         assert list(phi.stream("Hi")) == ["Hello", " there"]
 
-    def test_every_parameter_is_sent_off_values_too(self, phi, server):
-        phi("Hi", temperature=0, top_k=0, min_p=0, repeat_penalty=1, top_p=1, max_tokens=9, stop=["END"])
-        body = server.asked[-1][1]
-        assert {name: body[name] for name in ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")} == {
-            "temperature": 0,
-            "top_p": 1,
-            "top_k": 0,
-            "min_p": 0,
-            "repetition_penalty": 1,
-        }
-        assert (body["max_tokens"], body["stop"], body["seed"]) == (9, ["END"], 1)
-
     def test_reasoning_is_no_part_of_the_text(self, phi, server):
         server.replies = [[chunk(reasoning_content="Let me "), chunk(reasoning="see."), *answer("5")]]
         reply = phi("2 + 3?")
         assert (reply.reasoning, reply.text) == ("Let me see.", "5")
+
+    @pytest.mark.parametrize(
+        "cut", [("<think>Let me see.</think>5",), ("<th", "ink>\nLet me", " see.</thi", "nk>\n\n5")]
+    )
+    def test_thoughts_within_the_text_are_none_of_it(self, phi, server, cut):
+        server.replies = [answer(*cut)]
+        reply = phi("2 + 3?")
+        assert (reply.reasoning.strip(), reply.text) == ("Let me see.", "5")
+        assert reply.usage.reasoning_tokens > 0
+
+    def test_nothing_is_held_back_at_the_end(self, phi, server):
+        server.replies = [answer("a", " <", finish="length"), answer("<thi")]
+        assert [phi("Hi").text, phi("Hi").text] == ["a <", "<thi"]
+
+    @pytest.mark.parametrize("reason", ["content_filter", "abort"])
+    def test_one_that_the_server_ends_early_is_an_error_and_stays(self, phi, server, reason):
+        server.replies = [answer("Hello", finish=reason)]
+        with pytest.raises(PhiError, match=f"ended the answer before its end: {reason}"):
+            phi("Hi")
+        assert (phi.last.text, phi.last.finish_reason) == ("Hello", "interrupted")
+
+    def test_its_record_promises_nothing(self, phi):
+        assert phi("Hi").params["exact"] is False
+
+    def test_log_probabilities_that_were_asked_for_and_did_not_come_are_said(self, phi):
+        assert phi("Hi", top_logprobs=2).error == "vLLM gave no log-probabilities"
 
     def test_log_probabilities_become_tokens(self, phi, server):
         one = chunk("Hi")
@@ -137,158 +130,74 @@ class TestAnswers:
 
 
 class TestKinds:
-    @pytest.mark.parametrize("dialect", ["vLLM", "Ollama", "LM Studio", "unknown"])
-    def test_found_by_asking(self, dialect):
-        server, phi = served(dialect)
-        with server:
-            assert dialect in phi("Hi").engine["server"]
+    @pytest.mark.parametrize("dialect", ["vLLM", "Ollama", "LM Studio", "llama-server", "unknown"])
+    def test_found_by_asking(self, dialect, served):
+        _, phi = served(dialect)
+        assert dialect in phi("Hi").engine["server"]
+
+    @pytest.mark.parametrize(("version", "refused"), [("0.12.10", True), ("0.12.11", False), ("0.13.0-rc1", False)])
+    def test_ollama_gives_log_probabilities_from_a_version_on(self, version, refused, served):
+        server, phi = served("Ollama")
+        server.paths["/api/version"] = {"version": version}
+        if refused:
+            with pytest.raises(PhiError, match=r"from version 0\.12\.11 on, and this is 0\.12\.10: bring it up"):
+                phi("Hi", top_logprobs=2)
+        else:
+            assert phi("Hi", top_logprobs=2).error == "Ollama's /v1 gave no log-probabilities"
 
     @pytest.mark.parametrize(
         ("dialect", "options", "says"),
         [
-            ("Ollama", {"top_k": 40}, "Ollama's /v1 ignores top_k: leave it at 0"),
+            ("Ollama", {"top_k": 40}, r"Ollama's /v1 ignores top_k: set it to 0 \(off\)"),
             ("Ollama", {"min_p": 0.1}, "ignores min_p"),
-            ("Ollama", {"repeat_penalty": 1.3}, "ignores repeat_penalty"),
+            ("Ollama", {"repeat_penalty": 1.3}, r"ignores repeat_penalty: set it to 1 \(off\)"),
             ("Ollama", {"raw": True}, "always uses its chat template"),
             ("LM Studio", {"top_logprobs": 2}, "gives no log-probabilities"),
             ("vLLM", {"repeat_last_n": 10}, "vLLM ignores repeat_last_n"),
             ("vLLM", {"begin": [5]}, "takes no token ids"),
-            ("vLLM", {"choices": ["a", "b"]}, "choices and score need a model on this machine"),
+            (
+                "vLLM",
+                {"choices": ["a", "b"]},
+                "cannot do this: llama-server alone gives the probabilities of given texts",
+            ),
+            ("vLLM", {"max_reasoning": 10}, "vLLM cannot end thoughts: leave max_reasoning at 4096"),
+            ("llama-server", {"begin": [5], "schema": SCHEMA}, "leave out --schema to branch"),
         ],
     )
-    def test_what_it_would_ignore_is_refused_by_name(self, dialect, options, says):
+    def test_what_it_would_ignore_is_refused_by_name(self, dialect, options, says, served):
         server, phi = served(dialect)
-        with server, pytest.raises(PhiError, match=says):
+        with pytest.raises(PhiError, match=says):
             phi("Hi", **options)
         assert server.asked == []
 
-    def test_which_model_is_asked(self):
-        server, phi = served("vLLM", models=["phi-4", "phi-3"])
-        with server:
-            with pytest.raises(PhiError, match=r"which model\? there are phi-4, phi-3; write http://.*#NAME"):
-                phi("Hi")
-            with pytest.raises(PhiError, match="no model phi-5; did you mean phi-4"):
-                phi("Hi", model=f"{server.url}#phi-5")
-            phi("Hi", model=f"{server.url}#phi-3")
-            assert server.asked[-1][1]["model"] == "phi-3"
-
-
-class TestKey:
-    def test_it_goes_to_that_server_and_nowhere_else(self, phi, server, monkeypatch):
-        monkeypatch.setenv(client.KEY, KEY)
-        reply = phi("Hi")
-        assert set(server.keys) == {f"Bearer {KEY}"}
-        assert KEY not in json.dumps(reply.to_dict())
-        assert KEY not in repr(phi.traits())
-
-    def test_a_refusal_does_not_repeat_it(self, phi, server, monkeypatch):
-        monkeypatch.setenv(client.KEY, KEY)
-        server.replies = [(400, {}, {"error": {"message": f"bad header Bearer {KEY}"}})]
-        with pytest.raises(PhiError, match="400: bad header Bearer") as error:
-            phi("Hi")
-        assert KEY not in str(error.value)
-
-    def test_another_host_is_not_followed(self, phi, server, monkeypatch):
-        monkeypatch.setenv(client.KEY, KEY)
-        with OpenAIServer() as other:
-            server.replies = [(307, {"Location": f"{other.url}/chat/completions"}, {})]
-            with pytest.raises(PhiError, match=r"points to http://127\.0\.0\.1:\d+/v1/chat/completions, which is not"):
-                phi("Hi")
-            assert other.keys == []
-
     @pytest.mark.parametrize(
-        ("key", "says"), [("", "wants a key: set PHI_MAGIC_API_KEY"), (KEY, "does not take the key")]
+        ("dialect", "sent"),
+        [
+            ("llama-server", {"top_k": 0, "min_p": 0, "repeat_penalty": 1, "repeat_last_n": 0}),
+            ("vLLM", {"top_k": 0, "min_p": 0, "repetition_penalty": 1}),
+            ("Ollama", {"top_k": 0, "min_p": 0, "repeat_penalty": 1, "repeat_last_n": 0}),
+            ("LM Studio", {"top_k": 0, "min_p": 0, "repeat_penalty": 1, "repeat_last_n": 0}),
+            ("unknown", {}),
+        ],
     )
-    def test_401_says_what_to_do(self, phi, server, monkeypatch, key, says):
-        monkeypatch.setenv(client.KEY, key)
-        server.replies = [(401, {}, {"error": "no"})]
-        with pytest.raises(PhiError, match=says):
+    def test_every_parameter_is_sent_off_values_too(self, dialect, sent, served):
+        server, phi = served(dialect)
+        off = {"top_k": 0, "min_p": 0, "repeat_penalty": 1, "repeat_last_n": 0, "top_p": 1}
+        phi("Hi", temperature=0, max_tokens=9, stop=["END"], **off)
+        body = server.asked[-1][1]
+        known = {"temperature": 0, "top_p": 1, "presence_penalty": 0, "frequency_penalty": 0, "seed": 1}
+        assert {name: body[name] for name in {**known, **sent}} == {**known, **sent}
+        assert {*off, "repetition_penalty"} & body.keys() == {"top_p", *sent}
+        assert (body["max_tokens"], body["stop"]) == (9, ["END"])
+
+    def test_which_model_is_asked(self, served):
+        server, phi = served("vLLM", models=["phi-4", "phi-3"])
+        with pytest.raises(PhiError, match=r"which model\? there are phi-4, phi-3; write http://.*#NAME"):
             phi("Hi")
-
-
-BROKEN = {
-    "half a chunk": ([chunk("Hello"), b'data: {"choices": [{"del'], "broke off before the answer's end"),
-    "the end is missing": ([chunk("Hello")], "broke off before the answer's end"),
-    "an error in the midst": ([chunk("Hello"), {"error": {"message": "out of memory"}}], "broke off: out of memory"),
-    "wrong JSON": ([chunk("Hello"), "{nonsense}"], "sends what is no piece of an answer"),
-    "JSON of another form": ([chunk("Hello"), '{"choices": 5}'], "sends what is no piece of an answer"),
-    "no chunk": ([chunk("Hello"), '{"hello": 5}'], "sends what is no piece of an answer"),
-    "10 MB in one event": ([chunk("Hello"), "x" * 10_000_000], "more than 4 MB in one event"),
-    "no line break": ([chunk("Hello"), b"data: " + b"x" * 10_000_000], "more than 4 MB in one event"),
-    "500 in the midst": ([chunk("Hello"), {"error": {"message": "boom", "code": 500}}], "broke off: boom"),
-}
-REFUSED = {
-    "404": ((404, {}, {"error": {"message": "model not found"}}), "answers 404: model not found"),
-    "500": ((500, {}, {"detail": "boom"}), "answers 500: boom"),
-    "a proxy's page": (
-        (502, {"Content-Type": "text/html"}, b"<html>Bad gateway</html>"),
-        r"answers 502: a page \(HTML\)",
-    ),
-    "a page instead of an answer": ((200, {"Content-Type": "text/html"}, b"<html></html>"), "sends text/html instead"),
-    "a whole answer": ((200, {}, {"choices": []}), "sends application/json instead"),
-    "not gzip": (
-        (200, {"Content-Type": "text/event-stream", "Content-Encoding": "gzip"}, b"no gzip"),
-        "connection broke",
-    ),
-}
-
-
-class TestFailures:
-    @pytest.fixture(autouse=True)
-    def at_once(self, monkeypatch):
-        monkeypatch.setattr(client, "PATIENCE", 0)
-
-    @pytest.mark.parametrize("case", BROKEN)
-    def test_in_the_midst_the_partial_answer_stays(self, phi, server, case):
-        server.replies, says = [BROKEN[case][0]], BROKEN[case][1]
-        stream = phi.stream("Hi")
-        with pytest.raises(PhiError, match=says) as error:
-            stream.run()
-        assert "\n" not in str(error.value)
-        assert len(str(error.value)) < 500
-        assert (stream.reply.text, stream.reply.finish_reason) == ("Hello", "interrupted")
-        server.replies = [answer("again")]
-        assert phi("Hi").text == "again"
-
-    @pytest.mark.parametrize("case", REFUSED)
-    def test_before_an_answer_is_one_line(self, phi, server, case):
-        server.replies, says = [REFUSED[case][0]], REFUSED[case][1]
-        with pytest.raises(PhiError, match=says):
-            phi("Hi")
-
-    def test_gzip_is_read(self, phi, server):
-        body = gzip.compress(b"".join(f"data: {json.dumps(one)}\n\n".encode() for one in answer("Hello")[:-1]))
-        headers = {"Content-Type": "text/event-stream", "Content-Encoding": "gzip"}
-        server.replies = [(200, headers, body)]
-        assert phi("Hi").text == "Hello"
-
-    def test_a_server_that_does_not_stop_is_stopped(self, phi, server):
-        server.replies = [lambda body: (chunk("x") for _ in itertools.count())]
-        reply = phi("Hi", max_tokens=50)
-        assert reply.finish_reason == "length"
-        assert server.left.wait(5)
-
-    def test_no_server(self):
-        with OpenAIServer() as server:
-            url = server.url
-        with pytest.raises(PhiError, match=r"no server answers there \(.*\); is it running\?"):
-            Phi(model=url)("Hi")
-
-    @pytest.mark.parametrize("said", [{"data": 5}, [1], "text", {"data": [{"no": "id"}]}])
-    def test_a_list_of_models_that_is_none(self, said):
-        server, phi = served("unknown")
-        server.paths["/v1/models"] = said
-        with server, pytest.raises(PhiError, match="its list of models is none; is the address right"):
-            phi("Hi")
-
-
-def test_429_is_asked_again(phi, server):
-    server.replies = [(429, {"Retry-After": "0"}, {"error": "busy"}), (503, {"Retry-After": "0"}, {}), answer("Hello")]
-    told = []
-    stream = phi.stream("Hi", on_status=told.append)
-    stream.run()
-    assert stream.reply.text == "Hello"
-    assert "the server answers 429; trying again in 0 s" in told
+        with pytest.raises(PhiError, match="no model phi-5; did you mean phi-4"):
+            phi("Hi", model=f"{server.url}#phi-5")
+        phi("Hi", model=f"{server.url}#phi-3")
+        assert server.asked[-1][1]["model"] == "phi-3"
 
 
 def test_a_stop_closes_the_connection(phi, server):

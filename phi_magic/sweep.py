@@ -153,12 +153,17 @@ class Sweep:
 
 
 def table(grid: Grid, replies: Sequence[Reply], status: str = "") -> Table:
-    """The answers so far. Two settings make a grid, unless it would be too wide; else each answer has a row."""
+    """The answers so far. Two settings make a grid, unless it would be too wide; else each answer has a row.
+
+    The first setting goes down and the second across, as they were written, unless only the other way fits.
+    """
     texts = [_shown(reply) for reply in replies]
     varied = grid.varied
     caption = " · ".join(filter(None, [_constants(grid, replies), _progress(replies), status]))
     if len(varied) == 2:
-        down, across = sorted(varied, key=lambda name: -len(grid.axes[name]))
+        down, across = varied
+        if len(grid.axes[across]) > _WIDEST_GRID:
+            down, across = across, down
         if len(grid.axes[across]) <= _WIDEST_GRID:
             return _crossed(grid, down, across, texts, caption)
     rows = [

@@ -82,7 +82,7 @@ class TestAnswers:
                 assert reply.data == json.loads(reply.text)
             else:
                 assert reply.finish_reason == "length"
-                assert reply.error.startswith("cut by its length") or reply.data is not None
+                assert reply.error.startswith("cut at -n") or reply.data is not None
 
     def test_the_object_of_a_dict_is_a_dict(self, phi):
         reply = phi("Describe someone", schema=PERSON, seed=1)
@@ -144,7 +144,7 @@ class TestAnswers:
     def test_an_answer_that_was_cut_says_so(self, phi):
         reply = phi("Someone", schema=PERSON, max_tokens=3)
         assert (reply.data, reply.finish_reason) == (None, "length")
-        assert reply.error == "cut by its length: no object (-n 6 gives more room)"
+        assert reply.error == "cut at -n 3, before the object was whole: raise -n (default 512)"
 
     def test_what_it_begins_with_must_follow_the_schema(self, phi):
         with pytest.raises(PhiError, match="does not follow the schema"):
@@ -411,7 +411,7 @@ class TestMagic:
 
     def test_one_that_was_cut_says_so(self, ip, capsys):
         ip.run_cell_magic("phi", "--schema person -n 3", "Someone")
-        assert "cut by its length" in capsys.readouterr().err
+        assert "cut at -n" in capsys.readouterr().err
 
     def test_an_answer_that_its_class_refuses_is_shown_and_bound(self, ip, capsys):
         @dataclass
@@ -459,5 +459,5 @@ def test_the_terminal_takes_a_path_and_says_what_was_cut(capsys):
     assert main(["-m", "demo", "--schema", "person.json", "--seed", "1", "Someone"]) == 0
     assert list(json.loads(capsys.readouterr().out)) == ["name", "age"]
     assert main(["-m", "demo", "--schema", "person.json", "-n", "3", "Someone"]) == 0
-    assert "cut by its length" in capsys.readouterr().err
+    assert "cut at -n" in capsys.readouterr().err
     assert main(["-m", "demo", "--schema", "nope.json", "Someone"]) == 2

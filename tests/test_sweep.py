@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from IPython.core.completer import provisionalcompleter
 from IPython.core.error import UsageError
 
-from phi_magic import Phi, PhiError
+from phi_magic import Phi, PhiError, Reply
 from phi_magic.models.files import resolve
 from phi_magic.replay import Recorded, replay
 from phi_magic.sweep import parse, questions, table
@@ -122,6 +122,20 @@ class TestTable:
         assert list(shown.headers) == ["temperature", "seed 1", "seed 2", "seed 3"]
         assert [row[0] for row in shown.rows] == ["0.2", "0.7", "1.2"]
         assert max(map(len, shown.to_plain().splitlines())) <= 120
+
+    @pytest.mark.parametrize(
+        ("line", "down", "across"),
+        [
+            ("temperature=0.2,0.7,1.2 seed=1:3", "temperature", "seed 1"),
+            ("temperature=0.2,0.7,1.2 seed=1:4", "temperature", "seed 1"),
+            ("seed=1:4 temperature=0.2,0.7,1.2", "seed", "temperature 0.2"),
+            ("temperature=0.2,0.7,1.2 seed=1:8", "seed", "temperature 0.2"),
+        ],
+    )
+    def test_the_first_setting_goes_down_unless_only_the_other_way_fits(self, line, down, across):
+        grid = parse(line.split())
+        shown = table(grid, [Reply(HAIKU, "demo", {}, 0)] * len(grid))
+        assert list(shown.headers[:2]) == [down, across]
 
     @pytest.mark.parametrize("line", ["seed=1:20", "seed=1:20 temperature=0.5"])
     def test_one_by_twenty_is_a_list(self, phi, line):

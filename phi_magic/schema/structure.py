@@ -19,6 +19,7 @@ from ..errors import PhiError
 from ..paths import expanded, read_text, show_path
 from ..rendering.extract import data
 from ..reply import Reply
+from ..settings import Settings
 from .check import check, check_schema
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ class Structure:
         try:
             reply.data = self.parse(reply.text)
         except PhiError as error:
-            cut = f"cut by its length: no object (-n {2 * reply.params['max_tokens']} gives more room)"
+            longest = reply.params["max_tokens"]
+            cut = f"cut at -n {longest}, before the object was whole: raise -n (default {Settings.max_tokens.default_value})"
             reply.error = cut if reply.finish_reason == "length" else str(error)
 
 

@@ -79,7 +79,7 @@ def test_an_answer_is_the_object_of_its_schema(cells):
         assert isinstance(json.loads(data["text/plain"]), dict)
         assert next(cells).outputs[0].text == f"{kind} stop\n"
     cut = next(cells)
-    assert "cut by its length" in cut.outputs[-1].data["text/plain"]
+    assert "before the object was whole" in cut.outputs[-1].data["text/plain"]
     assert next(cells).outputs[0].text == "None length\n"
     next(cells)
     assert next(cells).outputs[0].text == "{'Person'}\n"

@@ -11,7 +11,7 @@ from IPython.core.error import UsageError
 from phi_magic import Phi
 from phi_magic.engine.context import Context
 from phi_magic.engine.engine import Engine
-from phi_magic.rendering.token_shading import kind, percent, shade, shown, to_html, to_text
+from phi_magic.rendering.token_shading import describe, kind, percent, shade, shown, to_html, to_text
 from phi_magic.reply import Alternative, Token
 from phi_magic.widgets.tokens import TokenView
 
@@ -95,8 +95,26 @@ def test_a_token_tells_its_rank_surprise_and_alternatives_on_hover_and_in_the_ta
     assert "1. ␣cold  50 % → 70 %" in title
     assert "▸2. ␣ice  25 % → 30 %" in title
     assert "3. <|end|>  1.0 % → cut" in title
-    assert "␣cold 50 → 70" in page.text
-    assert "<|end|> 1.0 → cut" in page.text
+    assert "␣cold 50 % → 70 %" in page.text
+    assert "<|end|> 1.0 % → cut" in page.text
+
+
+def test_the_probability_when_drawn_is_said_where_it_is_another_or_not_told():
+    def said(probability):
+        return describe(token(" ice", 0.25, probability)).splitlines()[1]
+
+    assert said(0.3).startswith("when drawn 30 % · rank")
+    assert said(0.25).startswith("rank")
+    assert said(math.nan).startswith("when drawn not told · rank")
+    page = Tags(to_html([token(" ice", 0.25, math.nan, 1, (Alternative(1, " cold", math.log(0.5), math.nan),))])).text
+    assert "␣cold 50 % → not told" in page
+    assert "nan" not in page
+
+
+def test_a_small_probability_is_written_as_html_has_it():
+    page = to_html([token(" ice", 1e-6, 2e-6, 3, (Alternative(1, " cold", math.log(1e-7), 0.7),))])
+    assert "<0.01" not in page
+    assert page.count("&lt;0.01") >= 4
 
 
 def test_every_token_can_be_reached_with_the_keyboard():

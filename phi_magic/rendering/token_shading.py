@@ -176,20 +176,36 @@ def describe(token: Token) -> str:
     lines = [
         f"{shown(token.text)}  {percent(chance(token.logprob))} %"
         + (f" ({what})" if what else "")
-        + f"\nafter truncation {_after(token)} · rank {token.rank} · surprise {bits(token.logprob):.2f} bits"
+        + f"\n{when_drawn(token)}rank {token.rank} · surprise {bits(token.logprob):.2f} bits"
     ]
     for place, other in enumerate(token.top, 1):
         mark = "▸" if other.id == token.id else " "
-        lines.append(f"{mark}{place}. {shown(other.text)}  {percent(chance(other.logprob))} % → {_after(other)}")
+        lines.append(f"{mark}{place}. {shown(other.text)}  {numbers(other)}")
     return "\n".join(lines)
 
 
+def when_drawn(token: Alternative) -> str:
+    """Begin a line with the probability that a token was drawn with, where it is not the model's own."""
+    return f"when drawn {after} · " if (after := _after(token)) else ""
+
+
+def numbers(token: Alternative) -> str:
+    """The model's own probability of a token, and the one it was drawn with where that is another: ``25 % → 30 %``."""
+    own = f"{percent(chance(token.logprob))} %"
+    return f"{own} → {after}" if (after := _after(token)) else own
+
+
 def _after(token: Alternative) -> str:
-    return f"{percent(token.probability)} %" if token.probability else "cut"
+    """The probability after penalty, temperature and truncation; nothing where it is shown as the model's own is."""
+    if math.isnan(token.probability):
+        return "not told"
+    if not token.probability:
+        return "cut"
+    return "" if percent(token.probability) == percent(chance(token.logprob)) else f"{percent(token.probability)} %"
 
 
 def _token(token: Token) -> str:
-    number = percent(chance(token.logprob))
+    number = escape(percent(chance(token.logprob)))
     inner = f"<bdi>{_named(token.text)}</bdi>"
     return (
         f'<ruby tabindex="0" title="{escape(describe(token))}" style="background-color: {shade(token.logprob)}">'
@@ -211,12 +227,13 @@ def _inert(text: str) -> str:
 def _table(tokens: Sequence[Token]) -> str:
     rows = "".join(
         f'<tr><td align="right">{number}</td><td>{_named(token.text)}</td>'
-        f'<td align="right">{percent(chance(token.logprob))}</td><td align="right">{percent(token.probability)}</td>'
+        f'<td align="right">{escape(percent(chance(token.logprob)))} %</td>'
+        f'<td align="right">{escape(_after(token))}</td>'
         f'<td align="right">{token.rank}</td><td align="right">{bits(token.logprob):.2f}</td>'
         f'<td align="left">{" · ".join(map(_alternative, token.top))}</td></tr>'
         for number, token in enumerate(tokens, 1)
     )
-    heads = ("", "token", "%", "% after truncation", "rank", "surprise, bits", "likeliest: % → after truncation")
+    heads = ("", "token", "probability", "when drawn", "rank", "surprise, bits", "likeliest → when drawn")
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     return (
         f"<details><summary>The {len(tokens)} tokens as a table</summary>"
@@ -225,4 +242,4 @@ def _table(tokens: Sequence[Token]) -> str:
 
 
 def _alternative(other: Alternative) -> str:
-    return f"{_named(other.text)} {percent(chance(other.logprob))} → {percent(other.probability) if other.probability else 'cut'}"
+    return f"{_named(other.text)} {escape(numbers(other))}"

@@ -54,7 +54,7 @@ function render({ model, el }) {
       item.disabled = model.get("busy") || other.ends || other.id === token.id;
       make(item, "span", "phi-menu-place", `${place + 1}.`);
       make(item, "span", other.kind ? "phi-kind" : "", other.text);
-      make(item, "span", "phi-menu-numbers", `${other.before} % → ${other.after}`);
+      make(item, "span", "phi-menu-numbers", other.numbers);
       item.title = other.ends ? "ends the answer" : other.id === token.id ? "this token" : "branch here";
       item.addEventListener("click", () => {
         model.send({ at, take: other.id });

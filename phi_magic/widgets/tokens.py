@@ -16,7 +16,7 @@ from ..generation.stream import Stream
 from ..phi import Phi
 from ..rendering import to_text
 from ..rendering.redraw import Pace
-from ..rendering.token_shading import ALTERNATIVES, bits, bundle, chance, kind, percent, shade, shown
+from ..rendering.token_shading import ALTERNATIVES, bits, bundle, chance, kind, numbers, percent, shade, shown
 from ..reply import Alternative, Message, Reply, Token
 from ..settings import ANSWER_TRAITS
 from .controls import close
@@ -172,7 +172,7 @@ def _token(token: Token, *, whole: bool) -> dict[str, Any]:
     if not whole:
         return light
     lines = [
-        f"{shown(token.text)}  {percent(chance(token.logprob))} % → {_after(token)}",
+        f"{shown(token.text)}  {numbers(token)}",
         f"rank {token.rank} · surprise {bits(token.logprob):.2f} bits",
     ]
     if what := kind(token.text):
@@ -187,13 +187,8 @@ def _alternative(other: Alternative) -> dict[str, Any]:
         "text": shown(other.text),
         "kind": what,
         "ends": what == "control token",
-        "before": percent(chance(other.logprob)),
-        "after": _after(other),
+        "numbers": numbers(other),
     }
-
-
-def _after(token: Alternative) -> str:
-    return f"{percent(token.probability)} %" if token.probability else "cut"
 
 
 def show(reply: Reply) -> None:

@@ -60,7 +60,7 @@ class Settings(Sampling):
     format = Enum(
         [*FORMS, "tokens"],
         "markdown",
-        help="How a cell shows the answer: code is its code block alone, put into the next cell too, never run; json is "
+        help="How a cell shows the answer: code is its code block alone, offered for a cell of its own and never run; json is "
         "parsed, and Reply.data holds it; html is sanitised; math is one formula in LaTeX; tokens shades every token by its "
         "probability.",
     ).tag(config=True)
@@ -152,7 +152,20 @@ def checked(trait: Any, value: Any, owner: HasTraits | None = None) -> Any:
         read = isinstance(value, str) and not isinstance(trait, Unicode | List | Enum)
         return trait.validate(owner or HasTraits(), trait.from_string(value) if read else value)
     except (TraitError, ValueError, OverflowError):
-        raise PhiError(f"{trait.name} must be {takes(trait)}, not {value!r}") from None
+        raise PhiError(_mistake(trait, value)) from None
+
+
+def refused(trait: Any, value: Any, owner: HasTraits) -> str:
+    """Say in one line why a trait cannot be set to a value; nothing where it can."""
+    try:
+        trait.validate(owner, value)
+    except TraitError:
+        return _mistake(trait, value)
+    return ""
+
+
+def _mistake(trait: Any, value: Any) -> str:
+    return f"{trait.name} must be {takes(trait)}, not {value!r}"
 
 
 def takes(trait: TraitType[Any, Any]) -> str:

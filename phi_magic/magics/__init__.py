@@ -6,10 +6,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ..conversation import forget
-from ..phi import Phi
 from . import ask, chat, explore, fix, map, models, panel, replay, score, sweep  # noqa: A004 (named for its magic)
 from .asking import Question, Shown
 from .completing import IDENTIFIER, Completer, completer, matcher
+from .configuring import Phi
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

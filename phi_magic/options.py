@@ -15,12 +15,13 @@ from typing import Any
 from traitlets import Int, List
 
 from .errors import PhiError
-from .models.known import DEFAULT
 from .phi import Phi
 from .settings import checked, takes
 from .suggestions import did_you_mean
 
 _TRAITS = Phi.class_traits(config=True)
+#: The environment's, where it sets one.
+_DEFAULTS: dict[str, Any] = Phi().trait_defaults()  # type: ignore[assignment]  # typed for one trait too
 _TOP_LOGPROBS = Int(min=0, max=1000)  # no setting of its own, checked like one
 _TOP_LOGPROBS.name = "top_logprobs"
 
@@ -43,8 +44,7 @@ class Option:
 
 
 def _from_trait(name: str, *flags: str, metavar: str, **keywords: Any) -> Option:
-    trait = _TRAITS[name]
-    default = trait.default() if name != "model" else DEFAULT
+    trait, default = _TRAITS[name], _DEFAULTS[name]
     shown = f" Default: {default}." if default not in ("", None, []) else ""
     bounds = "" if isinstance(trait, List) or takes(trait) == "text" else f" Takes {takes(trait)}."
     text = f"{trait.help}{bounds}{shown}".replace("%", "%%")  # argparse formats it
@@ -154,6 +154,14 @@ MAPPING = (
 )
 
 
+#: The options whose value may be several words.
+_TEXTS = frozenset(
+    max(option.flags, key=len)
+    for option in ASKING
+    if option.trait in ("model", "stop", "system", "cache") or option.flags[0] in ("--schema", "--choices")
+)
+
+
 def split(line: str, options: Sequence[Option], *, prompt: bool = True) -> tuple[list[str], str]:
     """Split a line into its options, in the form that argparse takes, and the rest as it was typed.
 
@@ -229,15 +237,18 @@ def _next(words: shlex.shlex) -> str:
 
 def unknown(name: str, known: Sequence[str] | dict[str, Any], kind: str = "option") -> str:
     """One line for a name that does not exist, with the nearest that does."""
-    others = f" ({', '.join(known)})" if known else ""
+    listed = ", ".join(known)
+    others = "" if not known else f"; these fit: {listed}" if kind == "variable" else f" ({listed})"
     short = name.startswith("-") and len(name) == 2  # for one letter no other letter is a likelier meaning
     return f"there is no {kind} {name}" + ((not short and did_you_mean(name, known)) or others)
 
 
 def quoting(words: Sequence[str], rest: str) -> str:
-    """Return the advice to quote the last option's value, if ``rest`` may belong to it."""
-    flag, equals, value = words[-1].partition("=") if words else ("", "", "")
-    return f" (for a value of several words write {flag} {shlex.quote(f'{value} {rest}')})" if equals else ""
+    """Return the advice to quote the last option's value, if ``rest`` may belong to it: if it is a text."""
+    flag, _, value = words[-1].partition("=") if words else ("", "", "")
+    if flag not in _TEXTS:
+        return ""
+    return f" (for a value of several words write {flag} {shlex.quote(f'{value} {rest}')})"
 
 
 def overrides(arguments: argparse.Namespace) -> dict[str, Any]:

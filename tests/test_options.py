@@ -1,6 +1,9 @@
 """What may stand behind %phi: options made from the traits, and a prompt as it was typed."""
 
 import argparse
+import os
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -86,6 +89,7 @@ def test_an_option_that_is_like_no_other_is_answered_with_all_of_them():
 
 def test_a_name_where_there_are_none_is_answered_without_a_list():
     assert unknown("nosuch", [], "variable") == "there is no variable nosuch"
+    assert unknown("Zzz", ["Food"], "variable") == "there is no variable Zzz; these fit: Food"
 
 
 def test_every_answer_trait_has_an_option():
@@ -112,3 +116,14 @@ def test_any_line_is_options_and_prompt_or_one_line_of_error(line):
         assert len(str(error).splitlines()) == 1  # noqa: PT017
     else:
         assert prompt in line
+
+
+def test_the_default_model_is_the_environments_where_it_sets_one():
+    done = subprocess.run(
+        [sys.executable, "-m", "phi_magic", "--help"],
+        env=os.environ | {"PHI_MAGIC_MODEL": "demo", "COLUMNS": "1000"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Default: demo." in done.stdout

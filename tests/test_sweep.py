@@ -205,6 +205,8 @@ class TestMagic:
             ("seed=1 --seed 2", HAIKU, "seed is swept, and set"),
             ("seed=1:2", " ", "prompt is empty"),
             ("seed=1:999", HAIKU, "--max"),
+            ("seed=1:2 -s be brief", HAIKU, "'brief' stands beside the options .*write --system 'be brief'"),
+            ("-s be brief, please seed=1:2", HAIKU, "write --system 'be brief, please'"),
         ],
     )
     def test_a_mistake_is_one_line(self, ip, line, cell, says):

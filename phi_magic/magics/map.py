@@ -8,7 +8,7 @@ from IPython.core.magic import cell_magic, magics_class, no_var_expand
 
 from ..display import Output
 from ..errors import PhiError
-from ..options import ASKING, MAPPING, Option, overrides, split, unknown, variable
+from ..options import ASKING, MAPPING, Option, overrides, quoting, split, unknown, variable
 from .adapting import PhiMagics, one_line
 from .adapting import arguments as magic_arguments
 from .ask import schema_of
@@ -52,7 +52,7 @@ class MapMagics(PhiMagics):
         with one_line():
             from ..tables.labelling import Labelling
 
-            words, data = _split(line)
+            words, data, advice = _split(line)
             arguments = MapMagics.phi_map.parser.parse_args(words)  # type: ignore[union-attr]
             name = variable(arguments.out)
             options = overrides(arguments)
@@ -66,7 +66,7 @@ class MapMagics(PhiMagics):
 
             labelling = Labelling(
                 self.phi.stream_all,
-                _evaluated(self.shell, data),
+                _evaluated(self.shell, data, advice),
                 cell if arguments.raw else cell.strip("\n"),
                 variables=self.shell.user_ns,
                 into=arguments.into,
@@ -94,24 +94,25 @@ class MapMagics(PhiMagics):
                     output.draw(labelling.bundle)
 
 
-def _split(line: str) -> tuple[list[str], str]:
-    """The options of a line, and the one word beside them."""
+def _split(line: str) -> tuple[list[str], str, str]:
+    """The options of a line, the one word beside them, and advice if that word may belong to the option before it."""
     before, rest = split(line, OPTIONS)
     data, _, after = rest.partition(" ")
     words, more = split(after, OPTIONS, prompt=False)
     if not data:
         raise PhiError("%%phi_map needs the rows to ask about: %%phi_map DATA -o VAR")
     if more:
+        advice = quoting(words, more) if words else quoting(before, " ".join(rest.split()[:-1]))
         raise PhiError(
-            f"{more!r} stands beside {data}: an expression with spaces needs a variable; the prompt goes below"
+            f"{more!r} stands beside {data}{advice}: an expression with spaces needs a variable; the prompt goes below"
         )
-    return before + words, data
+    return before + words, data, quoting(before, data)
 
 
-def _evaluated(shell: InteractiveShell, data: str) -> Any:
+def _evaluated(shell: InteractiveShell, data: str, advice: str) -> Any:
     """What a variable or an expression of the notebook stands for."""
     if data.isidentifier() and data not in shell.user_ns:
-        raise PhiError(unknown(data, tables(shell), "variable"))
+        raise PhiError(unknown(data, tables(shell), "variable") + advice)
     try:
         return shell.ev(data)
     except Exception as error:  # the expression is the user's program

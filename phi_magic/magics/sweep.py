@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import cell_magic, magics_class, no_var_expand
 
 from ..display import Output
-from ..options import ASKING, CELL, Option, overrides, split, variable
+from ..errors import PhiError
+from ..options import ASKING, CELL, Option, overrides, quoting, split, variable
 from .adapting import PhiMagics, one_line
 from .adapting import arguments as magic_arguments
 from .ask import schema_of
@@ -79,14 +81,21 @@ class SweepMagics(PhiMagics):
 
 
 def _split(line: str) -> tuple[list[str], list[str]]:
-    """Options and axes, in whatever order they stand."""
+    """Options and axes, in whatever order they stand.
+
+    Raises:
+        PhiError: a word that is no axis and may belong to the option before it.
+    """
     options, rest = split(line, OPTIONS)
-    axes = []
+    newest, axes = options, []
     while rest:
         axis, _, after = rest.partition(" ")
+        words = " ".join(takewhile(lambda word: "=" not in word and word[0] != "-", rest.split()))
+        if words and (advice := quoting(newest, words)):
+            raise PhiError(f"{words!r} stands beside the options{advice}")
         axes.append(axis)
-        more, rest = split(after, OPTIONS)
-        options += more
+        newest, rest = split(after, OPTIONS)
+        options += newest
     return options, axes
 
 

@@ -221,9 +221,12 @@ class TestExtension:
         for name in ("temperature", "top_p", "seed", "keep_alive", "n_ctx"):
             assert f"Phi.{name}" in shown
 
-    def test_a_value_out_of_bounds_is_refused_by_name(self, ip, caplog):
-        ip.run_line_magic("config", "Phi.temperature = 11")  # IPython logs what a trait refuses
-        assert "temperature" in caplog.text
+    @pytest.mark.parametrize("value", ["99", "'hot'"])
+    def test_a_value_out_of_bounds_is_one_line_and_changes_nothing(self, ip, value, caplog, capsys):
+        ip.run_line_magic("config", f"Phi.temperature = {value}")
+        said = capsys.readouterr()
+        assert said.out + said.err == f"UsageError: temperature must be a number from 0 to 5, not {value}\n"
+        assert not caplog.records
         assert ask(ip, "-n 1", HAIKU).params["temperature"] == 0.8
 
     def test_the_config_file_sets_the_traits(self, config, shell):
@@ -257,9 +260,22 @@ class TestExtension:
         assert offered("%%phi --") == [flag for flag in flags if flag.startswith("--")]
         assert offered("%%phi -m ") == offered("%phi --model=") == offered("x = %phi -m ") == list(KNOWN)
         assert offered("%%phi -f ") == [*FORMS, "tokens"]
+        for line in (
+            "%%phi -t ",
+            "%%phi --seed ",
+            "%%phi -n 5",
+            "%%phi_map df --executor ",
+            "%phi_explore ",
+            "%%phi_map ",
+        ):
+            assert offered(line) == [], line
         assert (
             offered("%%phi --schema my") == offered("%%phi --schema=my") == offered("%phi --schema ") == ["my_schema"]
         )
+        del ip.user_ns["my_schema"]
+        assert offered("%%phi --schema ") == []
+        Path("person.json").touch()
+        assert "person.json" in offered("%%phi --schema per")
 
     def test_in_a_prompt_the_variables_are_offered(self, ip):
         ip.user_ns["my_number"] = 7

@@ -111,11 +111,13 @@ def told(conversation: Conversation, place: int) -> str:
     return f"{conversation.name}: turn {place + 1} asked again{dropped}"
 
 
-def complete(shell: InteractiveShell, event: Any) -> list[str]:
-    """Actions for Tab after ``%phi_chat``, then the names of conversations."""
+def complete(shell: InteractiveShell, event: Any) -> list[str] | None:
+    """Actions for Tab after ``%phi_chat``, then the names of conversations; a file's name is left to IPython."""
     before = event.text_until_cursor.split()
     given = len(before) - 1 - bool(event.symbol)
-    offered = ACTIONS if given == 0 else names() if given == 1 else ()
+    if given > 1:
+        return None
+    offered = ACTIONS if given == 0 else names()
     return [name for name in offered if name.startswith(event.symbol)]
 
 

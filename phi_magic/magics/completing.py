@@ -48,26 +48,36 @@ class Typed:
             return None
 
 
-Completer = Callable[["InteractiveShell", Any], list[str]]
+#: Says what fits; None leaves it to IPython, as within a prompt.
+Completer = Callable[["InteractiveShell", Any], "list[str] | None"]
+
+
+class _Nothing(list[SimpleCompletion]):
+    """No completions. It claims to have one: IPython 9.18 lets no empty result suppress the others."""
+
+    def __len__(self) -> int:
+        return 1
 
 
 def matcher(
     shell: InteractiveShell, completers: Mapping[str, Completer]
 ) -> Callable[[CompletionContext], SimpleMatcherResult]:
-    """Make what IPython asks for completions: where one of ours fits, it is offered alone.
+    """Make what IPython asks for completions: within our magics only what fits is offered, be it nothing.
 
     A ``complete_command`` hook would not do: Jedi's names stand before a hook's.
     """
 
     def match(context: CompletionContext) -> SimpleMatcherResult:
-        offered: list[str] = []
+        offered: list[str] | None = None
         found = _MAGIC.fullmatch(context.text_until_cursor)
         if found and (complete := completers.get(_name(found["name"], shell, context))):
             rest = found["rest"].removesuffix(context.token)
             typed = Typed(context.line_with_cursor, context.text_until_cursor, context.token, rest)
             offered = complete(shell, typed)
-        completions = [SimpleCompletion(text=text, type="magic") for text in dict.fromkeys(offered)]
-        return SimpleMatcherResult(completions=completions, suppress=bool(completions), ordered=True)
+        completions = [SimpleCompletion(text=text, type="magic") for text in dict.fromkeys(offered or ())]
+        if offered is None:
+            return SimpleMatcherResult(completions=completions)
+        return SimpleMatcherResult(completions=completions or _Nothing(), suppress=True, ordered=True)
 
     marked: Callable[[CompletionContext], SimpleMatcherResult] = context_matcher(identifier=IDENTIFIER)(match)
     return marked
@@ -112,6 +122,10 @@ _VALUES: dict[str, Callable[[InteractiveShell], list[str]]] = {
 }
 
 
+#: The options whose value may be the path of a file, which IPython completes.
+_PATHS = frozenset(["--model", "--schema", "--cache"])
+
+
 def completer(options: tuple[Option, ...], words: Callable[[InteractiveShell], list[str]] | None = None) -> Completer:
     """Make a completer for a magic with these options.
 
@@ -120,10 +134,10 @@ def completer(options: tuple[Option, ...], words: Callable[[InteractiveShell], l
     """
     known = {flag: option for option in options for flag in option.flags}
 
-    def complete(shell: InteractiveShell, typed: Typed) -> list[str]:
+    def complete(shell: InteractiveShell, typed: Typed) -> list[str] | None:
         awaiting: Option | None = None
         if typed.before is None:
-            return []
+            return None
         for word in typed.before:
             if word.startswith("-") and (awaiting is None or awaiting.value_optional):
                 option = known.get(word.removesuffix("="))
@@ -131,14 +145,19 @@ def completer(options: tuple[Option, ...], words: Callable[[InteractiveShell], l
             elif awaiting:
                 awaiting = None
             elif words is None:
-                return []
+                return None
+        free = False  # whether a word may stand here that nobody can foresee
         if awaiting and not typed.symbol.startswith("-"):
-            values = _VALUES.get(max(awaiting.flags, key=len))
+            flag = max(awaiting.flags, key=len)
+            values = _VALUES.get(flag)
             offered = values(shell) if values else []
+            free = flag in _PATHS
         elif words is None or typed.symbol.startswith("-"):
             offered = list(known)
         else:
             offered = words(shell)
-        return [word for word in offered if word.startswith(typed.symbol)]
+            free = True
+        fit = [word for word in offered if word.startswith(typed.symbol)]
+        return None if free and typed.symbol and not fit else fit
 
     return complete

@@ -93,7 +93,8 @@ def variables(shell: InteractiveShell) -> list[str]:
     return [name for name, value in shell.user_ns.items() if not name.startswith("_") and replies_in(value)]
 
 
-def complete(shell: InteractiveShell, event: Any) -> list[str]:
-    """For Tab: the names of replies, and notebooks in this folder."""
+def complete(shell: InteractiveShell, event: Any) -> list[str] | None:
+    """For Tab: the names of replies, and notebooks in this folder; another path is left to IPython."""
     names = [*variables(shell), *(path.name for path in sorted(Path().glob("*.ipynb")))]
-    return [name for name in names if name.startswith(event.symbol)]
+    fit = [name for name in names if name.startswith(event.symbol)]
+    return fit or (None if event.symbol else [])

@@ -57,7 +57,7 @@ class TestScore:
             ("--after quest", "no variable quest; did you mean question"),
             ("--after number", "number is a int"),
             ("hello", "the text goes below"),
-            ("--schema x", "unrecognized|no option"),
+            ("--schema x", "there is no option --schema"),
         ],
     )
     def test_a_mistake_is_one_line(self, ip, line, says):

@@ -66,7 +66,9 @@ def test_only_what_fits_is_offered(kernel, line):
     assert not others & set(offered(kernel, line))
 
 
-@pytest.mark.parametrize("line", ["%%phi -t ", "%%phi --seed ", "%%phi -n ", "%phi_explore nothing_", "%%phi_map nothing_"])
+@pytest.mark.parametrize(
+    "line", ["%%phi -t ", "%%phi --seed ", "%%phi -n ", "%phi_explore nothing_", "%%phi_map nothing_"]
+)
 def test_where_nothing_fits_nothing_is_offered(kernel, line):
     assert offered(kernel, line) == []
 

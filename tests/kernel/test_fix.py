@@ -101,8 +101,12 @@ def test_quiet_proposes_nothing(kernel):
 
 def test_an_answer_as_json_is_data(kernel):
     done = kernel.run("%%phi -f json -t 0 -o reply\nGive me a JSON object with a name and an age")
-    data = kernel.run("print(reply.data)").stdout
-    if data == "None\n":
-        assert "the answer is not JSON" in done.displays[-1]["data"]["text/plain"]
-    else:
-        assert json.loads(answer(done)["data"]["text/plain"]) == ast.literal_eval(data)
+    data = ast.literal_eval(kernel.run("print(reply.data)").stdout)
+    assert set(data) == {"name", "age"}
+    assert json.loads(answer(done)["data"]["text/plain"]) == data
+
+
+def test_an_answer_that_is_not_json_says_so(kernel):
+    done = kernel.run("%%phi -f json -t 0 -o reply\nWrite a haiku about ice hockey")
+    assert kernel.run("print(reply.data)").stdout == "None\n"
+    assert done.displays[-1]["data"]["text/plain"].startswith("the answer is not JSON: ")

@@ -16,6 +16,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from .errors import PhiError
+from .rendering.fences import fenced
 
 #: Characters of an error's message that are worth sending.
 _MESSAGE = 1000
@@ -78,23 +79,18 @@ def prompt(failed: Failure, longest: int | None = None) -> str:
 
 def _prompt(failed: Failure, cell: str, functions: list[str]) -> str:
     # The shipped model is trained on exactly this form.
-    parts = ["This Python cell failed.", _fenced(cell, "python")]
+    parts = ["This Python cell failed.", fenced(cell, "python")]
     if functions:
-        parts += ["It calls:", _fenced("\n\n".join(functions), "python")]
+        parts += ["It calls:", fenced("\n\n".join(functions), "python")]
     if failed.variables:
-        parts += ["Its variables:", _fenced("\n".join(f"{name} = {value}" for name, value in failed.variables.items()))]
+        parts += ["Its variables:", fenced("\n".join(f"{name} = {value}" for name, value in failed.variables.items()))]
     return "\n\n".join(
         [
             *parts,
-            _fenced(failed.error),
+            fenced(failed.error),
             "Explain the error in one sentence, then give the corrected cell in one Python block.",
         ]
     )
-
-
-def _fenced(text: str, language: str = "") -> str:
-    ticks = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-    return f"{ticks}{language}\n{text}\n{ticks}"
 
 
 def _around(cell: str, line: int, longest: int) -> str:

@@ -192,3 +192,13 @@ def _softmax(scores: NDArray[np.float64], temperature: float = 1.0) -> NDArray[n
 
 
 _NAMES = sorted(Sampling.class_trait_names())
+
+
+def likeliest(values: NDArray[Any], count: int) -> NDArray[np.intp]:
+    """Return the ids of the ``count`` greatest of a vocabulary's values, greatest first; equal ones by their ids."""
+    import numpy as np
+
+    if not count:
+        return np.empty(0, dtype=np.intp)
+    some = np.argpartition(-values, count)[:count] if count < len(values) else np.arange(len(values))
+    return some[np.lexsort((some, -values[some]))]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import PhiError
 from ..generation.request import SamplingParameters
+from ..sampling import likeliest
 from .llama import C, freed_on_error
 
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
@@ -115,7 +116,7 @@ class Sampler:
             return Chance(token, float(logits[token]) - log_mass, float(kept["p"][places[0]]) if len(places) else 0.0)
 
         rank = int((logits > logits[token]).sum()) + 1
-        return Draw(*chance(token), rank, [chance(int(other)) for other in _likeliest(logits, top)])
+        return Draw(*chance(token), rank, [chance(int(other)) for other in likeliest(logits, top)])
 
     def skip(self, token: int) -> None:
         """Remember a token as generated, and skip its random number: llama.cpp draws one for each token."""
@@ -135,11 +136,3 @@ class Sampler:
         chain, self.chain = self.chain, None
         if chain:
             C.llama_sampler_free(chain)  # frees the samplers in it too
-
-
-def _likeliest(logits: NDArray[np.float32], count: int) -> NDArray[np.intp]:
-    """Return the ids of the ``count`` greatest logits, greatest first; equal ones in the order of their ids."""
-    if not count:
-        return np.empty(0, dtype=np.intp)
-    some = np.argpartition(-logits, count)[:count] if count < len(logits) else np.arange(len(logits))
-    return some[np.lexsort((some, -logits[some]))]

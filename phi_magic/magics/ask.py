@@ -14,9 +14,10 @@ from ..options import ASKING, CELL, overrides, quoting, split, unknown, variable
 from ..phi import Phi
 from ..rendering.formats import next_cell, remark
 from ..reply import Reply
+from ..running_cell import asking
 from .adapting import PhiMagics, one_line
 from .adapting import arguments as magic_arguments
-from .chat import asking, told
+from .chat import told
 from .completing import says_schema
 from .proposing import propose
 

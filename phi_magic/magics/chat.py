@@ -11,6 +11,7 @@ from ..conversation import DEFAULT, Conversation, names
 from ..errors import PhiError
 from ..options import unknown, words_of
 from ..phi import Phi
+from ..running_cell import request
 from .adapting import PhiMagics, one_line
 
 if TYPE_CHECKING:
@@ -87,19 +88,6 @@ class ChatMagics(PhiMagics):
         deleted = set(metadata.get("deletedCells") or ()) - {metadata.get("cellId")}  # cut, and pasted elsewhere
         for name in names() if deleted else ():
             self.phi.chat(name).drop(deleted)
-
-
-def request(shell: InteractiveShell) -> dict[str, Any]:
-    """The message by which a front end had the current cell run; empty outside of a kernel."""
-    found: dict[str, Any] = shell.get_parent() if hasattr(shell, "get_parent") else {}
-    return found or {}
-
-
-def asking(shell: InteractiveShell) -> dict[str, str | None]:
-    """The cell that runs and which run of it this is, for :meth:`Conversation.stream`."""
-    message = request(shell)
-    cell = (message.get("metadata") or {}).get("cellId")
-    return {"cell": str(cell) if cell else None, "run": message.get("header", {}).get("msg_id")}
 
 
 def told(conversation: Conversation, place: int) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from IPython.display import display
 
-from .chat import asking
+from ..running_cell import asking
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

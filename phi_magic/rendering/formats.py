@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import PhiError
 from . import extract
+from .fences import fenced
 
 #: The forms that are made of an answer's text alone, the first being the default.
 FORMS = ("markdown", "text", "code", "json", "html", "math")
@@ -84,8 +85,7 @@ def _code(text: str) -> dict[str, Any]:
 
 
 def _fenced(source: str, language: str) -> dict[str, Any]:
-    ticks = "`" * max(3, 1 + max(map(len, re.findall("`+", source)), default=0))
-    return {**_markdown(f"{ticks}{language}\n{source}\n{ticks}"), "text/plain": source}
+    return {**_markdown(fenced(source, language)), "text/plain": source}
 
 
 def _json(text: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from urllib.parse import quote
 from markdown_it.token import Token
 
 from .document import parse
+from .fences import fence
 from .highlight import LANGUAGES
 
 # Marks that some parser would take notice of even behind a backslash are written as entities.
@@ -127,10 +128,10 @@ class _Writer:
         for container in self.containers:
             container.rest = "> " * (container.first == "> ")
         code = token.content if token.content.endswith("\n") else token.content + "\n"
-        fence = "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
+        around = fence(code)
         # Any other name may be a program's: JupyterLab draws what is called mermaid, pandoc obeys {=latex}.
         language = token.info.partition(" ")[0].lower()
-        self.lines += [*[""] * bool(self.lines), fence + language * (language in LANGUAGES), code + fence]
+        self.lines += [*[""] * bool(self.lines), around + language * (language in LANGUAGES), code + around]
         self.gap = True
 
     def _table(self, at: int) -> Iterator[str]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..generation.position import Position
 from ..rendering.token_shading import chance, kind, percent, shown
 from ..reply import Alternative
-from ..sampling import CUTTING, Stages
+from ..sampling import CUTTING, Stages, likeliest
 
 _LIKELIEST = 12
 _PENALTY = 1  # the place of "after penalty" among the stages
@@ -74,8 +74,8 @@ def columns(stages: Stages) -> dict[str, NDArray[np.float64]]:
 
 def rows(position: Position, stages: Stages, taken: int | None = None) -> list[Row]:
     """The likeliest tokens of the raw logits in their order, then those that the parameters made likeliest."""
-    order = [int(token) for token in _likeliest(stages.raw, _LIKELIEST)]
-    order += [int(token) for token in _likeliest(stages.kept, _LIKELIEST // 3) if stages.kept[token]]
+    order = [int(token) for token in likeliest(stages.raw, _LIKELIEST)]
+    order += [int(token) for token in likeliest(stages.kept, _LIKELIEST // 3) if stages.kept[token]]
     order += [taken] if taken is not None else []
     return [
         Row(
@@ -163,11 +163,6 @@ def table(position: Position, stages: Stages, taken: int | None) -> dict[str, st
         "text/html": f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{escape(left)}</p>",
         "text/plain": "\n".join([*("  ".join(f"{word:<18}" for word in line).rstrip() for line in words), left]),
     }
-
-
-def _likeliest(p: NDArray[np.float64], count: int) -> NDArray[np.intp]:
-    some = np.argpartition(-p, count)[:count] if count < len(p) else np.arange(len(p))
-    return some[np.lexsort((some, -p[some]))]
 
 
 def _bars(chances: Sequence[float], cut: str = "") -> list[tuple[float, str]]:

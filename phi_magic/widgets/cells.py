@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+
+from ..running_cell import asking
 
 #: By cell: which run of it, and what closes each widget that this run has shown.
 _shown: dict[str, tuple[str, list[Callable[[], None]]]] = {}
@@ -32,7 +33,6 @@ def _running() -> tuple[str, str]:
     """The cell that runs and which run of it this is; where a front end names no cells, each run is one of its own."""
     from IPython.core.getipython import get_ipython
 
-    shell: Any = get_ipython()
-    message = (shell.get_parent() if hasattr(shell, "get_parent") else None) or {}
-    run = str(message.get("header", {}).get("msg_id", ""))
-    return str(message.get("metadata", {}).get("cellId") or run), run
+    found = asking(get_ipython())
+    run = found["run"] or ""
+    return found["cell"] or run, run

@@ -11,13 +11,14 @@ import os
 import re
 import threading
 import weakref
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import PhiError
+from .messages import Earlier
 from .paths import expanded, read_text, show_path
 from .reply import Message, Reply
 
@@ -39,6 +40,16 @@ class Turn:
     cell: str | None = None  #: the id of the cell that asked; None where the front end sends none
     run: str | None = None  #: which run of that cell it was
     stream: weakref.ref[Stream] | None = None  #: what writes the answer
+    _messages: tuple[Message, ...] = ()
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """Question and answer as they are sent; the same two objects as long as the texts are the same."""
+        texts = self.reply.prompt, self.reply.text
+        if tuple(message["content"] for message in self._messages) != texts:
+            roles = ("user", "assistant")
+            self._messages = tuple(Message(role=role, content=text) for role, text in zip(roles, texts, strict=True))
+        return self._messages
 
     @property
     def counts(self) -> bool:
@@ -126,7 +137,9 @@ class Conversation:
             turns = [turn for turn in kept if turn.counts]
             if turns and options.get("system") is None:
                 options["system"] = _system(turns[-1])
-            stream = self._ask([*_messages(turns), {"role": "user", "content": prompt}], **options)
+            earlier = Earlier(_messages(turns), turns[-1].reply.messages if turns else ())
+            stream = self._ask([*earlier, {"role": "user", "content": prompt}], **options)
+            stream.reply.messages = earlier
             _turns[self.name] = [*kept, Turn(stream.reply, cell, run, weakref.ref(stream))]
         return stream
 
@@ -210,9 +223,10 @@ class Conversation:
         """
         turns = _read(expanded(path))
         messages: list[Message] = []
+        earlier: Sequence[Message] = ()
         for turn in turns:
-            turn.reply.messages = messages.copy()  # the messages themselves are shared
-            messages += _messages([turn])
+            turn.reply.messages = earlier = Earlier(messages, earlier)
+            messages += turn.messages
         with _lock:
             _turns[self.name] = turns
         return self
@@ -227,14 +241,7 @@ def _place(turns: list[Turn], cell: str | None, run: str | None) -> int:
 
 
 def _messages(turns: list[Turn]) -> list[Message]:
-    return [
-        message
-        for turn in turns
-        for message in (
-            Message(role="user", content=turn.reply.prompt),
-            Message(role="assistant", content=turn.reply.text),
-        )
-    ]
+    return [message for turn in turns for message in turn.messages]
 
 
 def _system(turn: Turn) -> str:

@@ -171,4 +171,9 @@ def _choices(choices: Sequence[str], *, together: bool) -> tuple[str, ...]:
 
 def plain(text: str) -> str:
     """A text as ``str`` itself, whatever subclass it is of, with a question mark for each lone surrogate."""
-    return str.__str__(text).encode("utf-8", "replace").decode()
+    text = str.__str__(text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypedDict, get_args
 
@@ -94,7 +94,7 @@ class Reply:
     reasoning: str = field(default="", repr=False)  #: what a reasoning model thought before it answered
     data: Any = None  #: the parsed JSON, where JSON was asked for; an instance where a schema came from a class
     choices: dict[str, float] = field(default_factory=dict)  #: the probability of each choice, where there were some
-    messages: list[Message] = field(default_factory=list, repr=False)  #: the conversation before the prompt
+    messages: Sequence[Message] = field(default_factory=list, repr=False)  #: the conversation before the prompt
     left_out: int = 0  #: the oldest turns of ``messages`` that the context had no room for
     error: str = (
         ""  #: why ``data`` is None; of a row of a map, why it has no answer (``finish_reason`` is ``error`` then)
@@ -127,7 +127,7 @@ class Reply:
 
         plain = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "tokens"}
         plain["usage"], plain["timings"] = asdict(self.usage), asdict(self.timings)
-        plain["data"] = self._plain_data()
+        plain["data"], plain["messages"] = self._plain_data(), list(self.messages)
         if not self.messages:
             del plain["messages"], plain["left_out"]
         for name in ("choices", "error", "reasoning", "from_cache"):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import json
 import os
+import pickle
 import re
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -112,6 +116,47 @@ class TestTurns:
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(chat, ["one", "two", "three", "four"]))
         assert sorted(asked(chat)) == ["four", "one", "three", "two"]
+
+    def test_memory_grows_with_the_text_and_not_with_its_square(self):
+        def kept(turns):
+            phi = Phi(model="demo", seed=1)
+            phi.backend = FakeBackend(*["some words to keep " * 10] * turns)
+            chat = phi.chat("long")
+            tracemalloc.start()
+            try:
+                for turn in range(turns):
+                    chat(f"question {turn} of the conversation")
+                    phi.backend.requests.clear()
+                gc.collect()
+                return tracemalloc.get_traced_memory()[0]
+            finally:
+                tracemalloc.stop()
+                chat.reset()
+
+        kept(10)
+        assert kept(400) < 5 * kept(100)
+
+    def test_each_reply_keeps_the_messages_that_were_sent_whatever_comes_later(self, chat, model):
+        for prompt in ("one", "two", "three"):
+            chat(prompt)
+        replies = [turn.reply for turn in chat.turns]
+        chat.undo()
+        chat("another")
+        chat("four")
+        assert [reply.messages for reply in replies] == [sent[:-1] for sent in model.sent[:3]]
+        assert chat.turns[-1].reply.messages == model.sent[-1][:-1]
+        assert (
+            pickle.loads(pickle.dumps(replies[1])).messages == copy.deepcopy(replies[1]).messages == model.sent[1][:-1]
+        )
+
+    def test_an_edited_answer_is_sent_as_it_is_now(self, chat, model):
+        first = chat("one")
+        chat("two")
+        first.text = "edited"
+        third = chat("three")
+        assert model.sent[2][1] == {"role": "assistant", "content": "edited"}
+        assert third.messages == model.sent[2][:-1]
+        assert chat.turns[1].reply.messages == model.sent[1][:-1]
 
     def test_a_question_nobody_reads_the_answer_of_is_forgotten(self, chat):
         for _ in range(3):

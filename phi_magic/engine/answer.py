@@ -12,7 +12,6 @@ from ..generation.backend import Event, OnStatus, Started, Step, ignore_status
 from ..generation.plan import Plan
 from ..generation.position import Position
 from ..generation.request import ChatMessage, GenerationRequest
-from ..generation.thoughts import CLOSING, OPENING
 from ..interrupt import Interrupted, Stop
 from ..prompt.history import fit
 from ..prompt.rendering import Rendered, render
@@ -20,9 +19,9 @@ from .context import Context
 from .model import Model
 from .runtime import Runtime
 from .speculative import DraftLength, Lookup, advance, widths
-from .writer import Thinking, Writer
+from .thinking import Thinking, thinking_of
+from .writer import Writer
 
-_CLOSING = 16  # tokens of room for the tag that ends thoughts
 _WORDY = 200  # characters for each token of the context
 
 
@@ -162,18 +161,20 @@ def read_prompt(runtime: Runtime, model: Model, request: GenerationRequest) -> t
         advice = "shorten the prompt" + (", or raise n_ctx" if ceiling < model.n_ctx_train else "")
         tokens = len(prompt)
         raise PromptTooLong(f"the prompt has {tokens} tokens, the context {ceiling}: {advice}", tokens, ceiling)
-    most = request.max_tokens + (request.max_reasoning + _CLOSING if thinking(runtime, model, request) else 0)
+    thinks = thinking(runtime, model, request) if model.thinks else None
+    most = request.max_tokens + (request.max_reasoning + len(thinks.closing) if thinks else 0)
     return prompt, min(most, ceiling - len(prompt)), left_out
 
 
-def thinking(runtime: Runtime, model: Model, request: GenerationRequest) -> Thinking:
-    """Return whether the answer begins with thoughts: ``begun`` in the prompt, ``open`` where it may, else empty."""
-    if request.raw or request.choices or request.given is not None or not model.thinks:
-        return ""
-    text = rendered(runtime, model, request).text.rstrip()
-    if text.endswith(CLOSING):  # thoughts that the template leaves out
-        return ""
-    return "begun" if text.endswith(OPENING) else "open"
+def thinking(runtime: Runtime, model: Model, request: GenerationRequest) -> Thinking | None:
+    """Return how the answer may begin with thoughts; None where they would not be parted from it."""
+    if request.raw or request.choices or request.given is not None or model.chat_template is None:
+        return None
+    system = [message for message in request.messages[:1] if message.role == "system"]
+    text = _rendered(runtime, model, request, [*system, request.messages[-1]]).text.rstrip()
+    if text.endswith(model.tags.closing):  # thoughts that the template leaves out
+        return None
+    return thinking_of(model, begun=text.endswith(model.tags.opening.rstrip()))
 
 
 def record(model: Model, plan: Plan, room: int, request: GenerationRequest) -> dict[str, Any]:

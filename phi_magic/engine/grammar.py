@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from ..errors import PhiError
 from ..schema.structure import LONGEST_SCHEMA
+from .thinking import parts_of
 
 if TYPE_CHECKING:
     from .model import Model
+    from .thinking import Thinking
 
 #: Between values a space or a line break with its indentation, no more: a model cannot get lost in white space.
 _SPACE = r"\n? {0,16}"
@@ -36,15 +38,15 @@ class Grammar:
     Args:
         model: The model whose tokens are masked.
         schema: JSON Schema, as text.
-        thinking: The markers between which a reasoning model thinks before it answers, such as ``<think>`` and
-            ``</think>``. The answer then begins with any text up to the closing marker, with or without the opening
-            one (which may stand in the prompt), cannot end before the closing marker, and follows the schema after it.
+        thinking: The tags between which a model may think before it answers. Thoughts are any text up to the closing
+            tag, and the answer follows the schema after it. Where the prompt has not begun them, they begin with the
+            opening tag, or there are none.
 
     Raises:
         PhiError: The text is no schema, or the schema says what cannot be kept while the answer is written.
     """
 
-    def __init__(self, model: Model, schema: str, *, thinking: tuple[str, str] | None = None) -> None:
+    def __init__(self, model: Model, schema: str, *, thinking: Thinking | None = None) -> None:
         from llguidance import LLMatcher
 
         if len(schema) > LONGEST_SCHEMA:
@@ -96,19 +98,26 @@ class Grammar:
             raise PhiError(f"{what}: {_line(self._matcher.get_error())}")
 
 
-def _after_thinking(model: Model, thinking: tuple[str, str], source: str) -> str:
-    """Put any text up to a closing marker before the JSON of llguidance's grammar ``source``.
+def _after_thinking(model: Model, thinking: Thinking, source: str) -> str:
+    """Put thoughts, or the choice to think, before the JSON of llguidance's grammar ``source``."""
 
-    A marker is a control token of the model, which stands for no text, or text that several tokens may spell.
-    """
-    opening, closing = thinking
-    first = f"<[{model.controls[opening]}]>?" if opening in model.controls else ""
-    if closing in model.controls:
-        thoughts = f"thoughts: TEXT <[{model.controls[closing]}]>\nTEXT: /(.|\\n)*/"
-    else:
-        thoughts = f"thoughts[suffix={json.dumps(closing)}]: /(.|\\n)*/"
+    def spelled(parts: Sequence[int | str]) -> str:
+        return " ".join(f"<[{part}]>" if isinstance(part, int) else json.dumps(part) for part in parts)
+
+    opening, closing, answer = (
+        parts_of(tag, thinking.marks)
+        for tag in (thinking.tags.opening.rstrip(), thinking.tags.closing, thinking.tags.answer)
+    )
+    first, *rest = closing
+    if isinstance(first, int):
+        thoughts = f"thoughts: TEXT {spelled(closing)}\nTEXT: /(.|\\n)*/"
+    else:  # several tokens may spell it
+        thoughts = f"thoughts: text {spelled(rest)}\ntext[suffix={json.dumps(first)}]: /(.|\\n)*/"
+    start = "thoughts SPACE json"
+    if not thinking.begun:
+        start = " | ".join([f"{spelled(opening)} {start}", "json", *([f"{spelled(answer)} json"] if answer else [])])
     schema = json.dumps(json.loads(source)["grammars"][0]["json_schema"])
-    return f"start: {first} thoughts SPACE json\n{thoughts}\nSPACE: /[ \\n]{{0,8}}/\njson: %json {schema}\n"
+    return f"start: {start}\n{thoughts}\nSPACE: /[ \\n]{{0,8}}/\njson: %json {schema}\n"
 
 
 def _refuse_rounded(schema: Any, *, constant: bool = False) -> None:

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import PhiError
-from ..generation.thoughts import CLOSING
+from ..generation.thoughts import TAGS, tags_in
 from ..interrupt import Interrupted, Stop
 from ..prompt.rendering import unused_character
 from .llama import C, complaint, forget_complaints, freed_on_error
 from .memory_estimate import CELLS
 
 _MARKER = re.compile(r"<\|[^|\s]+\|>")
+_REASONS = re.compile("reasoning|thinking|thinker", re.IGNORECASE)
+_TAGS = {tag for tags in TAGS for tag in (tags.opening, tags.closing)}
 _CONTROL = C.LLAMA_TOKEN_ATTR_CONTROL | C.LLAMA_TOKEN_ATTR_UNKNOWN
 
 
@@ -84,11 +86,20 @@ class Model:
         self.bos: int | None = _known(C.llama_vocab_bos(self.vocab))
         self.eos: int | None = _known(C.llama_vocab_eos(self.vocab))
         self.controls = self._controls()
-        #: Whether it is a reasoning model, which thinks between tags before it answers.
-        self.thinks = CLOSING in (self.chat_template or "") or CLOSING in self.controls
+        found = tags_in(self.chat_template or "", self.controls)
+        #: Between which a model thinks that does.
+        self.tags = found or TAGS[-1]
+        #: Whether it is a reasoning model, which needs room for thoughts. Some, such as Phi-4-mini-reasoning, have their
+        #: tags neither in the template nor in the vocabulary, and tell it by their name alone.
+        self.thinks = found is not None or bool(_REASONS.search(f"{path.name} {self._metadata('general.name')}"))
         self._attributes = {t: C.llama_vocab_get_attr(self.vocab, t) for t in self.controls.values()}
         self._longest = max(map(len, self.controls), default=1)
         self._buffer = ctypes.create_string_buffer(512)
+
+    def _metadata(self, key: str) -> str:
+        buffer = ctypes.create_string_buffer(256)
+        C.llama_model_meta_val_str(self.pointer, key.encode(), buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace")
 
     def close(self) -> None:
         pointer, self.pointer = self.pointer, None
@@ -99,7 +110,7 @@ class Model:
         """Every token that means something other than its text: text to id.
 
         A GGUF may call its turn markers user-defined rather than control tokens: what its template writes, what ends an
-        answer, and what looks like a marker (a template may put it together) counts too.
+        answer, what looks like a marker (a template may put it together), and tags around thoughts count too.
         """
         found = {}
         for token in range(self.n_vocab):
@@ -110,7 +121,8 @@ class Model:
             text = C.llama_vocab_get_text(self.vocab, token).decode("utf-8", "replace")
             if not text.strip():
                 continue
-            marker = _MARKER.fullmatch(text) or text in (self.chat_template or "") or self.ends(token)
+            written = text in (self.chat_template or "") or text in _TAGS
+            marker = _MARKER.fullmatch(text) or written or self.ends(token)
             if attribute & _CONTROL or (user_defined and marker):
                 found[text] = token
         return found
@@ -162,7 +174,7 @@ class Model:
         """
         ids: list[int] = []
         strip_left = False
-        for part in self._split(text):
+        for part in self.split(text):
             token = self.controls.get(part)
             if token is None:
                 ids += self._plain(part.lstrip() if strip_left else part, shield)
@@ -174,7 +186,8 @@ class Model:
             ids.insert(0, self.bos)
         return ids
 
-    def _split(self, text: str) -> Iterable[str]:
+    def split(self, text: str) -> Iterable[str]:
+        """Cut a text into the spellings of control tokens and what stands between them."""
         if not self.controls:
             return [text] if text else []
         longest_first = sorted(self.controls, key=len, reverse=True)
@@ -193,7 +206,7 @@ class Model:
     def tokens_after(self, prompt: str, answer: str) -> list[int]:
         """Token ids of an answer as it is written after a rendered prompt; no special token is honoured in it."""
         before, strip_left = "", False  # the plain text that the answer continues
-        for part in self._split(prompt):
+        for part in self.split(prompt):
             token = self.controls.get(part)
             before = (part.lstrip() if strip_left else part) if token is None else ""
             strip_left = token is not None and bool(self._attributes[token] & C.LLAMA_TOKEN_ATTR_RSTRIP)

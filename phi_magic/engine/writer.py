@@ -5,21 +5,21 @@ from __future__ import annotations
 import codecs
 import time
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..generation.backend import Finished, Step
 from ..generation.request import GenerationRequest
-from ..generation.thoughts import CLOSING, OPENING, Thoughts
+from ..generation.thoughts import Thoughts
 from ..reply import Alternative, FinishReason, Token
 from .grammar import Grammar
 from .model import Model
 from .sampler import Chance, Sampler
+from .thinking import Thinking, without_marks
 
 Clock: TypeAlias = Callable[[], float]
-Thinking: TypeAlias = Literal["", "open", "begun"]
 
 
 class Writer:
@@ -33,7 +33,7 @@ class Writer:
         model: whose vocabulary the tokens are of.
         request: what is asked.
         limit: the most tokens, thoughts included; the first ones are ``request.begin``, of which the first may be :meth:`repeat`-ed.
-        thinking: ``begun`` where the prompt has begun the thoughts, ``open`` where the model may begin them, else empty.
+        thinking: how the answer may begin with thoughts; None where it cannot.
         index: which request it is, for the events.
         clock: for the times of the steps.
 
@@ -47,7 +47,7 @@ class Writer:
         request: GenerationRequest,
         *,
         limit: int,
-        thinking: Thinking = "",
+        thinking: Thinking | None = None,
         index: int = 0,
         clock: Clock = time.perf_counter,
     ) -> None:
@@ -56,15 +56,15 @@ class Writer:
         self._limit = limit
         self._index = index
         self._clock = clock
-        thoughts = Thoughts(begun=thinking == "begun") if thinking else None
-        tags = (OPENING, CLOSING) if thinking else None
-        self._grammar = Grammar(model, request.schema, thinking=tags) if request.schema is not None else None
+        self._thinking = thinking
+        thoughts = Thoughts(thinking.tags, begun=thinking.begun) if thinking else None
+        self._grammar = Grammar(model, request.schema, thinking=thinking) if request.schema is not None else None
         self._text = Text(request.stop, skip_space=not request.raw, thoughts=thoughts)
-        self._tags = {model.controls[tag]: tag.encode() for tag in tags or () if tag in model.controls}
-        self._closing: list[int] = []  # tokens that are still to be forced, so that the thoughts end
+        self._most_thoughts = min(request.max_reasoning, max(limit - request.max_tokens, limit // 2))
         self._thought = 0  # tokens up to the end of the thoughts
         self._sampler = Sampler(request.sampling, request.seed, model.n_vocab)
         self._count = 0
+        self._closing = self._closing_after()
         self.token = -1
         self.finish_reason: FinishReason | None = None
 
@@ -88,11 +88,16 @@ class Writer:
         begin = self._request.begin
         if self._count < len(begin):
             return begin[self._count]
-        most = min(self._request.max_reasoning, max(self._limit - self._request.max_tokens, self._limit // 2))
-        if self._text.thinking and self._count >= most and not self._closing:
-            control = self._model.controls.get(CLOSING)
-            self._closing = [control] if control is not None else self._model.tokens_within(f"\n{CLOSING}\n\n")
-        return self._closing.pop(0) if self._closing else None
+        return self._closing[0] if self._closing else None
+
+    def _closing_after(self) -> Sequence[int]:
+        """The tokens of the closing tag that are still to be written: all of it where the thoughts have become too long,
+        and the rest of it once it is begun. It depends on the tokens so far alone, whoever wrote them.
+        """
+        if self._count and self._closing[:1] == [self.token]:
+            return self._closing[1:]
+        too_long = self._text.thinking and self._count >= self._most_thoughts and not self._text.torn
+        return list(self._thinking.closing) if self._thinking and too_long else []
 
     def repeat(self, token: Token) -> Step:
         """Write a token with its record from another answer to the same question; no logits are needed. Its random
@@ -107,17 +112,18 @@ class Writer:
         self.token = token.id
         self._count += 1
         thought_before = self._text.thinking
-        # A tag that is a control token stands for no text.
-        text = self._text.feed(self._tags.get(token.id) or self._model.piece(token.id))
+        mark = self._thinking.marks.get(token.id, "") if self._thinking else ""
+        text = self._text.feed(self._model.piece(token.id), mark)
         if thought_before or self._text.thinking:
             self._thought = self._count
+        self._closing = self._closing_after()
         if self._text.stopped or (self._grammar and self._grammar.complete):
             self.finish_reason = "stop"
         elif self._count == self._limit or (
             self._count - self._thought == self._request.max_tokens and not self._text.undecided
         ):
             self.finish_reason = "length"
-        return Step(self._index, token, text, self._clock(), drawn, self._text.thought)
+        return Step(self._index, token, text, self._clock(), drawn, self._text.thought, self._thought)
 
     def finish(self) -> Finished:
         """Return the last event of the answer, with the text that had been waiting to become certain."""
@@ -156,23 +162,33 @@ class Text:
         return self._thoughts is not None and self._thoughts.thinking
 
     @property
+    def torn(self) -> bool:
+        """Whether the last character is incomplete."""
+        return bool(self._decoder.getstate()[0])
+
+    @property
     def undecided(self) -> bool:
         """Whether the answer may still begin with thoughts."""
         return self._thoughts is not None and self._thoughts.undecided
 
-    def feed(self, data: bytes, *, last: bool = False) -> str:
+    def feed(self, data: bytes, mark: str = "", *, last: bool = False) -> str:
         """Text that is certain now; :attr:`thought` has the thoughts that are. After a stop string was met,
         :attr:`stopped` is true and nothing more comes.
+
+        Args:
+            data: what a token stands for.
+            mark: the mark of a token that is one of the tags around thoughts; see :mod:`.thinking`.
+            last: whether nothing follows.
         """
         self.thought = ""
         if self.stopped:
             return ""
-        new = self._decoder.decode(data, last)
+        new = self._decoder.decode(data, last or bool(mark)) + mark
         if self._skip_space and new:  # SentencePiece writes a space before the first word of all
             new = new.removeprefix(" ")
             self._skip_space = False
         if self._thoughts:
-            self.thought, new = self._thoughts.split(new, last=last)
+            self.thought, new = map(without_marks, self._thoughts.split(new, last=last))
         self._waiting += new
         met = [at for at in (self._waiting.find(text) for text in self._stop_strings) if at >= 0]
         if met:

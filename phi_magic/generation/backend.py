@@ -74,6 +74,7 @@ class Step(msgspec.Struct, frozen=True, tag=True):
         at: when it was drawn, by ``time.perf_counter``, which all processes of a machine share.
         drawn: false for a token whose record was known before.
         reasoning: what the model thought before it answers; no part of ``text``.
+        thoughts: how many of the answer's tokens so far are thoughts, their tags included.
     """
 
     index: int = 0
@@ -82,6 +83,7 @@ class Step(msgspec.Struct, frozen=True, tag=True):
     at: float = 0.0
     drawn: bool = True
     reasoning: str = ""
+    thoughts: int = 0
 
 
 class Finished(msgspec.Struct, frozen=True, tag=True):

@@ -41,8 +41,9 @@ class Recorder:
             if event.token:
                 reply.tokens.append(event.token)
             reply.usage.completion_tokens += 1
+            # A server does not tell how many tokens are thoughts.
+            reply.usage.reasoning_tokens = event.thoughts or reply.usage.reasoning_tokens + bool(event.reasoning)
             if event.reasoning:
-                reply.usage.reasoning_tokens += 1
                 timings.reasoning = event.at - self._first if event.drawn else timings.reasoning
         reply.text += event.text
         return event.text

@@ -11,6 +11,8 @@ import pytest
 from phi_magic import PhiError
 from phi_magic.engine.grammar import Grammar
 from phi_magic.engine.model import Model
+from phi_magic.engine.thinking import thinking_of
+from phi_magic.generation.thoughts import Tags
 
 PERSON = {
     "type": "object",
@@ -178,13 +180,14 @@ def test_a_constant_that_would_be_rounded_is_refused(model):
 
 
 class TestThinking:
-    """An answer that begins with the thoughts of a reasoning model."""
+    """An answer that begins with thoughts, or may begin with them."""
 
     SCHEMA = json.dumps({"type": "array", "items": {"type": "integer"}, "maxItems": 1})
 
-    def takes(self, model, thinking, *parts):
+    def takes(self, model, *parts, tags=("<think>", "</think>"), begun=False):
         """Whether thoughts and an answer can be written, of which each part is a text or a token."""
-        grammar = Grammar(model, self.SCHEMA, thinking=thinking)
+        model.tags = Tags(*tags)
+        grammar = Grammar(model, self.SCHEMA, thinking=thinking_of(model, begun=begun))
         return spells(
             model, grammar, [t for p in parts for t in ([p] if isinstance(p, int) else model.tokens_within(p))]
         )
@@ -193,35 +196,59 @@ class TestThinking:
         "text",
         [
             "<think>A plan.</think>[1]",
-            "A plan.\n\n</think>\n\n[1]",  # the prompt ends with the opening marker
-            "</think>[1]",
-            "a < b, and b </ thin </thin{[}]]</think> [1]",
+            "<think>\nA plan.\n</think>\n\n[1]",
+            "<think>The tag <think> opens.</think>[1]",
+            "[1]",
         ],
     )
-    def test_the_schema_begins_after_the_closing_marker(self, model, text):
-        assert self.takes(model, ("<think>", "</think>"), text)
+    def test_a_model_may_think_before_it_follows_the_schema(self, model, text):
+        assert self.takes(model, text)
 
     @pytest.mark.parametrize(
         "text",
-        ["A plan.", "", "[1]", "A plan.</think>", "A plan.</think>one", "A</think>[1] more", "A</think>[1]</think>"],
+        ["A plan.\n\n</think>\n\n[1]", "</think>[1]", "a < b, and b </ thin </thin{[}]]</think> [1]"],
+    )
+    def test_thoughts_that_the_prompt_has_begun_end_at_the_closing_tag(self, model, text):
+        assert self.takes(model, text, begun=True)
+        assert not self.takes(model, text)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *["<think>A plan.", "<think>", "<think>[1]", "<think>A plan.</think>", "<think>A plan.</think>one"],
+            *["<think>A</think>[1] more", "<think>A</think>[1]</think>", "<think>a<think>b</think>c</think>[1]"],
+            *["", "A plan.[1]"],
+        ],
     )
     def test_thoughts_without_an_answer_or_with_another_one_are_not_whole(self, model, text):
-        assert not self.takes(model, ("<think>", "</think>"), text)
+        assert not self.takes(model, text)
+        assert not self.takes(model, text.removeprefix("<think>"), begun=True)
 
-    def test_a_marker_that_is_a_token(self, model):
-        thinking = opening, closing = "<|placeholder1|>", "<|placeholder2|>"
+    def test_a_tag_that_is_a_token(self, model):
+        tags = opening, closing = "<|placeholder1|>", "<|placeholder2|>"
         first, last = model.controls[opening], model.controls[closing]
-        assert self.takes(model, thinking, first, "A plan.", last, "[1]")
-        assert self.takes(model, thinking, "A plan.\n", last, "\n[1]")
-        assert self.takes(model, thinking, first, last, "[1]")
-        assert self.takes(model, (opening, "</think>"), first, "A plan.</think>[1]")
-        assert not self.takes(model, thinking, "A", first, last, "[1]")
-        assert not self.takes(model, thinking, "A plan.", closing, "[1]")  # its spelling is text like any other
+        assert self.takes(model, first, "A plan.", last, "[1]", tags=tags)
+        assert self.takes(model, "A plan.\n", last, "\n[1]", tags=tags, begun=True)
+        assert self.takes(model, first, last, "[1]", tags=tags)
+        assert self.takes(model, "[1]", tags=tags)
+        assert self.takes(model, first, "A plan.</think>[1]", tags=(opening, "</think>"))
+        assert not self.takes(model, "A", first, last, "[1]", tags=tags)
+        assert not self.takes(model, first, "A plan.", closing, "[1]", tags=tags)  # its spelling is text like any other
+
+    def test_a_tag_of_several_tokens_and_an_answer_with_a_tag(self, model):
+        one, two = "<|placeholder1|>", "<|placeholder2|>"
+        first, last = model.controls[one], model.controls[two]
+        tags = f"{one}analysis{two}", f"{two}{one}final{two}", f"{one}final{two}"
+        assert self.takes(model, first, "analysis", last, "A plan.", last, first, "final", last, "[1]", tags=tags)
+        assert self.takes(model, first, "final", last, "[1]", tags=tags)
+        assert self.takes(model, "[1]", tags=tags)
+        assert not self.takes(model, first, "analysis", last, "A plan.", last, "[1]", tags=tags)
 
     @pytest.mark.parametrize("closing", ['"]', "a/b", "\\", "\n---\n", "】", "#"])
-    def test_any_text_can_be_the_marker(self, model, closing):
-        assert self.takes(model, ("<t>", closing), f"plan{closing}[1]")
+    def test_any_text_can_be_the_tag(self, model, closing):
+        assert self.takes(model, f"<t>plan{closing}[1]", tags=("<t>", closing))
 
     def test_a_schema_that_cannot_be_kept_is_refused_all_the_same(self, model):
+        thinking = thinking_of(model, begun=True)
         with pytest.raises(PhiError, match="uniqueItems"):
-            Grammar(model, json.dumps({"type": "array", "uniqueItems": True}), thinking=("<think>", "</think>"))
+            Grammar(model, json.dumps({"type": "array", "uniqueItems": True}), thinking=thinking)

@@ -14,7 +14,7 @@ from IPython.core.completer import provisionalcompleter
 from phi_magic import Phi, Reply
 from phi_magic.conversation import forget
 from phi_magic.engine.engine import Engine
-from phi_magic.generation.thoughts import Thoughts
+from phi_magic.generation.thoughts import TAGS, Thoughts
 from phi_magic.replay import Recorded, replay
 
 DEMO = files("phi_magic") / "demo" / "phi-demo.gguf"
@@ -31,11 +31,13 @@ BEGUN = TEMPLATE + "<think>\n"
 
 CASES = [
     ("<think>Hm.</think>\n\nFive.", "Hm.", "Five."),
-    ("  <think>\nHm.\n</think>Five.", "Hm.\n", "Five."),
+    ("  <think>\nHm.\n</think>Five.", "Hm.", "Five."),
     ("Five.", "", "Five."),
     ("A <think>tag</think> in the text", "", "A <think>tag</think> in the text"),
     ("<think>Hm.</think>It writes <think> and </think>.", "Hm.", "It writes <think> and </think>."),
-    ("<think>a<think>b</think>c</think>d", "a<think>b</think>c", "d"),
+    ("<think>The tag <think> opens.</think>Five.", "The tag <think> opens.", "Five."),
+    ("<think>a<think>b</think>c</think>d", "a<think>b", "c</think>d"),
+    ("<think>Hm,\n\nfive. \n</think>\nFive.\n", "Hm,\n\nfive.", "Five.\n"),
     ("<think>never closed", "never closed", ""),
     ("<think></think>Five.", "", "Five."),
     ("<thin air", "", "<thin air"),
@@ -65,6 +67,14 @@ def test_however_it_is_cut(case, cuts):
 
 def test_thoughts_that_the_prompt_has_begun():
     assert parted(["Hm.</th", "ink>\nFive."], begun=True) == ("Hm.", "Five.")
+
+
+@pytest.mark.parametrize("tags", TAGS, ids=lambda tags: tags.opening.strip())
+def test_every_pair_of_tags(tags):
+    text = f"{tags.opening}Hm.{tags.closing}\nFive."
+    assert parted(text, tags=tags) == parted([text], tags=tags) == ("Hm.", "Five.")
+    assert parted(f"{tags.answer}Five.", tags=tags) == ("", "Five.")
+    assert parted(text.removeprefix(tags.opening), tags=tags, begun=True) == ("Hm.", "Five.")
 
 
 def test_nothing_that_may_be_a_tag_is_shown_too_early():
@@ -111,7 +121,10 @@ def test_thoughts_are_bounded_and_the_answer_has_its_own_room(phi, begun):
     reply = phi(HAIKU, model=begun, max_tokens=5)
     assert reply.reasoning
     assert "think>" not in reply.reasoning + reply.text
-    assert 9 <= reply.usage.reasoning_tokens <= 16
+    written = [token.text for token in reply.tokens[: reply.usage.reasoning_tokens]]
+    assert "</think>" in "".join(written)
+    assert "</think>" not in "".join(written[:-1])
+    assert "".join(written[:9]).endswith(reply.reasoning[-4:])  # as many as it may, then the tag
     assert reply.finish_reason in {"stop", "length"}
     if reply.finish_reason == "length":
         assert reply.usage.completion_tokens - reply.usage.reasoning_tokens >= 5

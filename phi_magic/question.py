@@ -64,7 +64,6 @@ def make_question(
         derived = many and cache
         seed = _derived(messages) if derived else secrets.randbelow(SEED_MAX + 1)
         cache = cache if derived else ""  # an answer that nobody can ask for again is not kept
-    exact = settings["exact"] and not is_address(settings["model"])  # a server does not promise it
     reply = Reply(
         prompt=messages[-1]["content"],
         model=settings["model"],
@@ -73,7 +72,7 @@ def make_question(
             "stop": list(settings["stop"]),
             "system": system,
             "n_ctx": settings["n_ctx"],
-            "exact": exact,
+            "exact": settings["exact"] and not is_address(settings["model"]),  # a server does not promise it
             "raw": raw,
             "begin": list(begin),
         }
@@ -92,7 +91,7 @@ def make_question(
         max_reasoning=settings["max_reasoning"],
         stop=tuple(settings["stop"]),
         n_ctx=settings["n_ctx"],
-        exact=exact,
+        exact=settings["exact"],
         raw=raw,
         schema=structure.text if structure else None,
         choices=offered,

@@ -310,8 +310,8 @@ def _again(event: Event, file: ModelFile) -> Event:
     """A kept event as one of now; nothing was loaded, read or drawn for it."""
     now = time.perf_counter()
     if isinstance(event, Started):
-        path = str(file.path) if event.path else ""
-        return msgspec.structs.replace(event, load=0, prompt=0, path=path, model_sha256=file.sha256, from_cache=True)
+        where = {"path": str(file.path), "model_sha256": file.sha256} if event.path else {}  # a server has no file
+        return msgspec.structs.replace(event, load=0, prompt=0, from_cache=True, **where)
     return (
         msgspec.structs.replace(event, at=now, drawn=False)
         if isinstance(event, Step)

@@ -98,6 +98,8 @@ bench: $(DEVELOP)
 	$(BIN)/python -m benchmarks.busy --write
 	$(BIN)/python -m benchmarks.cache --write
 	$(BIN)/python -m benchmarks.cluster --write
+	$(BIN)/python tools/build_llama_server.py
+	$(BIN)/python -m benchmarks.servers --write
 
 # What tests/remote asks beside llama_cpp.server; ten minutes on two cores, and cmake.
 .PHONY: llama-server

@@ -286,7 +286,7 @@ async def _body(response: Any, most: int) -> bytes:
 async def _events(pieces: AsyncIterator[bytes], base: str, most: int) -> AsyncIterator[bytes]:
     """The data of server-sent events, however the bytes are cut.
 
-    llama-server names the event of an error in mid-stream in a field of its own, ``error``.
+    llama-server named an error in mid-stream in a field of its own, ``error``, until it sent OpenAI's form (b10016 does).
     Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
     """
     rest, size, total = [], 0, 0
@@ -305,8 +305,10 @@ async def _events(pieces: AsyncIterator[bytes], base: str, most: int) -> AsyncIt
             rest, size = [tail], len(tail)
             for line in lines:
                 field, _, value = line.rstrip(b"\r").partition(b":")
-                if field in {b"data", b"error"}:
+                if field == b"data":
                     data.append(value.removeprefix(b" "))
+                elif field == b"error":
+                    data.append(b'{"error":' + value + b"}")
                 elif not field and not value and data:
                     yield b"\n".join(data)
                     data, heard = [], time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,3 +53,19 @@ def test_the_start_page_leads_to_every_other_example():
     text = "\n".join(cell.source for cell in start.cells)
     for example in (PROJECT / "examples").glob("*.ipynb"):
         assert example.name == "start.ipynb" or f"]({example.name})" in text
+
+
+def test_the_image_for_a_class_is_compiled_for_the_same_processors_and_opens_the_same_page():
+    image = (PROJECT / "docs" / "Dockerfile").read_text(encoding="utf-8")
+    build = (PROJECT / "binder" / "postBuild").read_text(encoding="utf-8")
+    switches = re.findall(r'CMAKE_ARGS="(.*)"', image)
+    assert switches == re.findall(r'CMAKE_ARGS="(.*)"', build)
+    assert "/lab/tree/examples/start.ipynb" in image
+
+
+def test_the_image_for_a_class_copies_what_the_package_is_built_of():
+    image = (PROJECT / "docs" / "Dockerfile").read_text(encoding="utf-8")
+    for files in re.findall(r"^COPY (?:--\S+ )?(.+) \S+$", image, re.MULTILINE):
+        for name in files.split():
+            assert (PROJECT / name).exists()
+    assert "COPY pyproject.toml README.md LICENSE " in image

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import site
 import subprocess
 import sys
@@ -39,6 +40,17 @@ def test_the_wheel_carries_the_model_and_its_licence(distributions):
     assert "phi_magic/py.typed" in names
     assert all(name.startswith(("phi_magic/", "phi_magic-")) for name in names)
     assert wheel.stat().st_size < 4_000_000
+
+
+def test_the_links_and_the_picture_of_the_readme_are_addresses_where_it_is_shown_alone(distributions):
+    [wheel] = distributions.glob("*.whl")
+    archive = zipfile.ZipFile(wheel)
+    [metadata] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+    shown = archive.read(metadata).decode().partition("\n\n")[2]
+    links = re.findall(r"\]\(([^)]+)\)", shown)
+    assert len(links) > 10
+    assert all(link.startswith("https://") for link in links)
+    assert "/phi-magic/main/docs/images/session.webp)" in shown
 
 
 def test_the_wheel_answers_in_an_environment_of_its_own(distributions, tmp_path):

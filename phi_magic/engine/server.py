@@ -106,20 +106,32 @@ class Server:
             return call
 
     def _listen(self) -> None:
-        """Take messages until the kernel's end of the pipe closes; then end the process, whatever it does."""
-        with suppress(EOFError, OSError):
+        """Take messages until the kernel's end of the pipe closes; then end the process, whatever it does.
+
+        Without this thread the process would neither hear a stop nor end, so any error here ends it too. The kernel
+        quotes the last lines of the traceback.
+        """
+        status = 1
+        try:
             while True:
-                message = decode_call(self._calls.recv_bytes())
-                with self._lock:
-                    if not isinstance(message, Cancel):
-                        self._waiting[message.id] = message
-                        self._idle.set()
-                        self._come.release()
-                    elif self._waiting.pop(message.id, None):
-                        self._outbox.put(Failed(message.id, interrupted=True))
-                    elif message.id == self._current[0]:
-                        self._current[1].set()
-        os._exit(0)
+                self._take(decode_call(self._calls.recv_bytes()))
+        except (EOFError, OSError):
+            status = 0
+        except Exception:  # noqa: BLE001 (a message that cannot be decoded, for one)
+            traceback.print_exc(limit=0)
+        finally:
+            os._exit(status)
+
+    def _take(self, message: Call | Cancel) -> None:
+        with self._lock:
+            if not isinstance(message, Cancel):
+                self._waiting[message.id] = message
+                self._idle.set()
+                self._come.release()
+            elif self._waiting.pop(message.id, None):
+                self._outbox.put(Failed(message.id, interrupted=True))
+            elif message.id == self._current[0]:
+                self._current[1].set()
 
     def _deliver(self) -> None:
         """Send messages: one at once, those that come while it waits in groups.
@@ -138,8 +150,14 @@ class Server:
             time.sleep(_GROUP)
 
     def _send(self, message: Answer) -> None:
+        try:
+            data = encode(message)
+        except Exception as error:  # noqa: BLE001 (a programming error: the call fails, and the thread that sends lives on)
+            data = encode(Failed(message.id, traceback=ascii(f"{type(message).__name__} cannot be sent: {error}")))
+            if message.id == self._current[0]:
+                self._current[1].set()
         with suppress(OSError), self._sending:  # the kernel is gone: the listener ends the process
-            self._answers.send_bytes(encode(message))
+            self._answers.send_bytes(data)
 
     def _answer(self, engine: Engine, call: Call, stop: Stop) -> Answer:
         """Do what a call asks for, and return its last message."""

@@ -11,6 +11,7 @@ import time
 from contextlib import closing
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from phi_magic import Phi, PhiError
@@ -272,6 +273,31 @@ class TestEnd:
         monkeypatch.setattr(process.subprocess, "Popen", refused)
         with pytest.raises(PhiError, match="cannot be started: Resource temporarily unavailable"):
             phi("x")
+
+    @pytest.mark.parametrize("junk", [b"junk", msgspec.msgpack.encode({"type": "Cancel", "id": "one"})])
+    def test_a_call_that_is_none_ends_the_process_and_what_waits_in_one_line(self, phi, worker, slow_model, junk):
+        stream = phi.stream("ice", model=str(slow_model), max_tokens=3000)
+        next(stream)
+        worker._process._outgoing.send_bytes(junk)
+        with pytest.raises(WorkerEnded, match=r"ended with status 1 \(.*(DecodeError|ValidationError)"):
+            stream.run()
+        assert phi(HAIKU).tokens
+
+    def test_an_event_that_cannot_be_sent_fails_its_call_alone(self, phi, worker, monkeypatch):
+        bootstrap = process._bootstrap
+        patch = (
+            "from phi_magic.engine.engine import Engine; from phi_magic.generation.backend import Started, Step; "
+            "Engine.generate = lambda *arguments, **options: iter([Started(), Step(text=chr(0xd800))]); "
+        )
+        monkeypatch.setattr(
+            process, "_bootstrap", lambda *pipes: bootstrap(*pipes).replace("; main(", f"; {patch}main(")
+        )
+        phi.load()
+        first = worker.pid
+        with pytest.raises(RuntimeError, match=r"Events cannot be sent: .*surrogates not allowed"):
+            phi("x")
+        assert phi.tokenize("ice")
+        assert worker.pid == first
 
     def test_what_is_not_a_message_ends_the_process(self, phi, worker, monkeypatch):
         monkeypatch.setattr(

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
     from .errors import PhiError
     from .phi import Phi
-    from .reply import Reply
+    from .reply import Message, Reply
     from .sampling import distribution
 
-__all__ = ["Phi", "PhiError", "Reply", "distribution"]
+__all__ = ["Message", "Phi", "PhiError", "Reply", "distribution"]
 
-_HOMES = {"Phi": "phi", "PhiError": "errors", "Reply": "reply", "distribution": "sampling"}
+_HOMES = {"Phi": "phi", "PhiError": "errors", "Message": "reply", "Reply": "reply", "distribution": "sampling"}
 
 
 def __getattr__(name: str) -> Any:

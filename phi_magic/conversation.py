@@ -92,7 +92,7 @@ class Conversation:
 
     def __init__(self, name: str, ask: Callable[..., Stream]) -> None:
         if not _NAME.fullmatch(name):
-            raise PhiError(f"{name!r} cannot name a conversation: use letters, digits, _, - and .")
+            raise PhiError(f"{name!r:.60} cannot name a conversation: use letters, digits, _, - and .")
         self.name = name
         self._ask = ask
 
@@ -196,7 +196,7 @@ class Conversation:
         Raises:
             PhiError: it cannot be written there, or what is there is no saved conversation.
         """
-        file = expanded(path)
+        file = _path(path)
         if file.is_dir():
             raise PhiError(f"{show_path(file)} is a folder: name a file in it")
         turns = [{"cell": turn.cell, "reply": _plain(turn.reply)} for turn in self.turns]
@@ -221,7 +221,7 @@ class Conversation:
         Raises:
             PhiError: the file is missing, or is no saved conversation.
         """
-        turns = _read(expanded(path))
+        turns = _read(_path(path))
         messages: list[Message] = []
         earlier: Sequence[Message] = ()
         for turn in turns:
@@ -233,6 +233,12 @@ class Conversation:
 
 
 _ENDS = {"length": "cut at its longest", "interrupted": "interrupted"}
+
+
+def _path(path: Any) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise PhiError(f"a file is named by the text of its path, not by {path!r:.60}")
+    return expanded(path)
 
 
 def _place(turns: list[Turn], cell: str | None, run: str | None) -> int:

@@ -12,18 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from traitlets import Int, List
+from traitlets import List
 
 from .errors import PhiError
 from .phi import Phi
-from .settings import checked, takes
+from .settings import TOP_LOGPROBS, checked, takes
 from .suggestions import did_you_mean
 
 _TRAITS = Phi.class_traits(config=True)
 #: The environment's, where it sets one.
 _DEFAULTS: dict[str, Any] = Phi().trait_defaults()  # type: ignore[assignment]  # typed for one trait too
-_TOP_LOGPROBS = Int(min=0, max=1000)  # no setting of its own, checked like one
-_TOP_LOGPROBS.name = "top_logprobs"
 
 
 @dataclass(frozen=True)
@@ -270,7 +268,7 @@ def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     if getattr(arguments, "raw", False):
         found["raw"] = True
     if (count := getattr(arguments, "top_logprobs", None)) is not None:
-        found["top_logprobs"] = checked(_TOP_LOGPROBS, count)
+        found["top_logprobs"] = checked(TOP_LOGPROBS, count)
     if (choices := getattr(arguments, "choices", None)) is not None:
         found["choices"] = next(csv.reader([choices], skipinitialspace=True), [])
     return found

@@ -49,15 +49,15 @@ def read_text(path: Path, longest: int = LONGEST) -> str:
     """Return the text of a file in UTF-8.
 
     Raises:
-        PhiError: it is no regular file, cannot be read, or is longer than ``longest`` bytes.
-        UnicodeDecodeError: it is not in UTF-8.
+        PhiError: it is no regular file, cannot be read, is longer than ``longest`` bytes, or is not in UTF-8.
     """
     try:
-        data = _read(path, longest)
+        return _read(path, longest).decode()
+    except UnicodeDecodeError as error:
+        reason = f"it is not in UTF-8 (byte {error.start:,} is 0x{error.object[error.start]:02x})"
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", "") or str(error)
-        raise PhiError(f"{show_path(path)}: cannot be read: {reason}") from None
-    return data.decode()
+    raise PhiError(f"{show_path(path)}: cannot be read: {reason}")
 
 
 def _read(path: Path, longest: int) -> bytes:

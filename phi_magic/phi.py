@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, overload
 from traitlets.config import Configurable
 
 from .errors import PhiError, RowsRefused
-from .question import make_question, plain, question_or_refusal, reference
-from .reply import Message, Reply
+from .question import checked_text, make_question, question_or_refusal, reference, token_ids
+from .reply import Prompt, Reply
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -45,14 +45,12 @@ class Phi(Configurable, Settings):
     backend: Backend | None = None
 
     @overload
-    def __call__(self, prompt: str | Sequence[Message], *, n: None = None, **options: Unpack[Options]) -> Reply: ...
+    def __call__(self, prompt: Prompt, *, n: None = None, **options: Unpack[Options]) -> Reply: ...
 
     @overload
-    def __call__(self, prompt: str | Sequence[Message], *, n: int, **options: Unpack[Options]) -> list[Reply]: ...
+    def __call__(self, prompt: Prompt, *, n: int, **options: Unpack[Options]) -> list[Reply]: ...
 
-    def __call__(
-        self, prompt: str | Sequence[Message], *, n: int | None = None, **options: Unpack[Options]
-    ) -> Reply | list[Reply]:
+    def __call__(self, prompt: Prompt, *, n: int | None = None, **options: Unpack[Options]) -> Reply | list[Reply]:
         """Answer a prompt, and return when the answer is whole.
 
         Args:
@@ -80,7 +78,7 @@ class Phi(Configurable, Settings):
 
     def stream(
         self,
-        prompt: str | Sequence[Message],
+        prompt: Prompt,
         *,
         on_status: Callable[[str], None] = lambda _: None,
         **options: Unpack[Options],
@@ -115,7 +113,7 @@ class Phi(Configurable, Settings):
 
     def map(
         self,
-        prompts: Iterable[str | Sequence[Message]],
+        prompts: Iterable[Prompt],
         *,
         progress: bool = True,
         on_error: str = "stop",
@@ -148,7 +146,7 @@ class Phi(Configurable, Settings):
             run(stream, shown=progress)
         return stream.replies
 
-    def sweep(self, prompt: str | Sequence[Message], *, progress: bool = True, **options: Any) -> Sweep:
+    def sweep(self, prompt: Prompt, *, progress: bool = True, **options: Any) -> Sweep:
         """Answer a prompt with every combination of some settings: ``phi.sweep("…", temperature=[0.2, 1.5])``.
 
         Args:
@@ -173,7 +171,7 @@ class Phi(Configurable, Settings):
 
     def stream_all(
         self,
-        questions: Iterable[tuple[str | Sequence[Message] | PhiError, Mapping[str, Any]]],
+        questions: Iterable[tuple[Prompt | PhiError, Mapping[str, Any]]],
         *,
         on_status: Callable[[str], None] = lambda _: None,
         on_error: str = "stop",
@@ -217,7 +215,7 @@ class Phi(Configurable, Settings):
 
     def look(
         self,
-        prompt: str | Sequence[Message],
+        prompt: Prompt,
         generated: Sequence[int] = (),
         *,
         raw: bool = False,
@@ -237,14 +235,16 @@ class Phi(Configurable, Settings):
         """
         from .interrupt import Stop
 
-        question = make_question(self, prompt, raw=raw, begin=generated, identify=False, **options)
+        question = make_question(
+            self, prompt, raw=raw, begin=token_ids("generated", generated), identify=False, **options
+        )
         stop = stop or Stop()
         with stop.interrupt_at_the_end():
             return self._backend(question.request.model).look(
                 question.request, stop, before=before, on_status=on_status
             )
 
-    def score(self, prompt: str | Sequence[Message], answer: str, **options: Any) -> Reply:
+    def score(self, prompt: Prompt, answer: str, **options: Any) -> Reply:
         """Evaluate an answer that somebody else wrote, as if the model had written it after the prompt.
 
         Its tokens are evaluated together, as those of a prompt are (``phi_magic/engine/given.py``).
@@ -261,7 +261,7 @@ class Phi(Configurable, Settings):
         Raises:
             PhiError: as in :meth:`__call__`; or there is no text.
         """
-        stream = self.stream(prompt, given=plain(answer), **options)
+        stream = self.stream(prompt, given=checked_text("the answer", answer), **options)
         stream.run()
         return stream.reply
 
@@ -277,12 +277,11 @@ class Phi(Configurable, Settings):
         """
         from .interrupt import Stop
 
-        if not isinstance(text, str):
-            raise PhiError(f"tokenize() takes a text, not a {type(text).__name__}")
+        sent = checked_text("what is cut into tokens", text)
         stop = Stop()
         with stop.interrupt_at_the_end():
             model = reference(self.settings(options))
-            return self._backend(model).tokenize(model, plain(text), stop)
+            return self._backend(model).tokenize(model, sent, stop)
 
     def chat(self, name: str = "default") -> Conversation:
         """The conversation of this name, begun or not, asked with these settings: ``phi.chat("trip")("Hello")``.
@@ -292,7 +291,7 @@ class Phi(Configurable, Settings):
         """
         from .conversation import Conversation
 
-        return Conversation(name, partial(self.stream, continues=True))
+        return Conversation(checked_text("the name of a conversation", name), partial(self.stream, continues=True))
 
     def load(self, *, on_status: Callable[[str], None] = lambda _: None, **options: Any) -> None:
         """Load the model now rather than with the first question; may download it.

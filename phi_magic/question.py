@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 from .errors import PhiError
-from .reply import Message, Reply, Token
-from .sampling import Sampling
-from .settings import ANSWER_TRAITS, SEED_MAX, Settings
+from .keywords import Options
+from .reply import Message, Prompt, Reply, Token, sendable
+from .sampling import Sampling, scalar
+from .settings import ANSWER_TRAITS, SEED_MAX, TOP_LOGPROBS, Settings, checked
 
 if TYPE_CHECKING:
     from .generation.plan import Plan
@@ -19,11 +23,12 @@ if TYPE_CHECKING:
     from .generation.stream import Question
 
 _LONGEST_PROMPT = 20_000_000  # characters; a context of a million tokens takes about a fifth of it
+_ID_MAX = 2**31 - 1  # llama.cpp's token ids are 32-bit integers
 
 
 def make_question(
     configured: Settings,
-    prompt: str | Sequence[Message],
+    prompt: Prompt,
     many: bool = False,
     /,
     *,
@@ -46,10 +51,16 @@ def make_question(
         configured: the settings that hold where ``options`` say nothing else.
         prompt: a question, or a conversation as a list of messages ending with the user's.
         many: whether it is one of many: with a cache and without a seed, its seed comes from its messages.
+
+    Raises:
+        PhiError: a prompt or an option that cannot be sent.
     """
-    settings = configured.settings(options)
+    settings = configured.settings(options, beside=Options.__annotations__)
+    raw, continues, identify = scalar(raw), scalar(continues), scalar(identify)
+    given = None if given is None else checked_text("given", given)
     messages = _messages(prompt, settings["system"], raw, alone=raw and given is not None)
-    begin = (*(token.id for token in known), *begin)
+    known = _tokens(known)
+    begin = (*(token.id for token in known), *token_ids("begin", begin))
     system = messages[0]["content"] if messages[0]["role"] == "system" and not raw else ""
 
     from .generation.request import ChatMessage, GenerationRequest, SamplingParameters, is_address
@@ -59,6 +70,7 @@ def make_question(
 
     structure = None if schema is None else read(schema)
     offered = () if choices is None else _choices(choices, together=schema is not None or bool(begin))
+    stop = sendable(settings["stop"])
     seed, cache = settings["seed"], settings["cache"]
     if seed is None:
         derived = many and cache
@@ -66,10 +78,10 @@ def make_question(
         cache = cache if derived else ""  # an answer that nobody can ask for again is not kept
     reply = Reply(
         prompt=messages[-1]["content"],
-        model=settings["model"],
+        model=str.__str__(settings["model"]),
         params={name: settings[name] for name in ANSWER_TRAITS}
         | {
-            "stop": list(settings["stop"]),
+            "stop": stop,
             "system": system,
             "n_ctx": settings["n_ctx"],
             "exact": settings["exact"] and not is_address(settings["model"]),  # a server does not promise it
@@ -89,26 +101,25 @@ def make_question(
         seed=seed,
         max_tokens=settings["max_tokens"],
         max_reasoning=settings["max_reasoning"],
-        stop=tuple(settings["stop"]),
+        stop=tuple(stop),
         n_ctx=settings["n_ctx"],
         exact=settings["exact"],
         raw=raw,
         schema=structure.text if structure else None,
         choices=offered,
         given=given,
-        now=now,
+        now=_date(now),
         begin=begin,
-        top_logprobs=top_logprobs or (ALTERNATIVES if settings["format"] == "tokens" else 0),
-        known=tuple(known),
+        top_logprobs=checked(TOP_LOGPROBS, top_logprobs) or (ALTERNATIVES if settings["format"] == "tokens" else 0),
+        known=known,
         continues=continues,
         identify=identify,
     )
+    request.check()
     return Question(request, reply, structure, settings["format"] == "json", cache)
 
 
-def question_or_refusal(
-    configured: Settings, prompt: str | Sequence[Message] | PhiError, options: Mapping[str, Any]
-) -> Question:
+def question_or_refusal(configured: Settings, prompt: Prompt | PhiError, options: Mapping[str, Any]) -> Question:
     """As :func:`make_question`; where the prompt cannot be asked, the reply says why. A wrong option raises."""
     try:
         if isinstance(prompt, PhiError):
@@ -126,15 +137,17 @@ def reference(settings: Mapping[str, Any], plan: Plan | None = None) -> ModelRef
     from .generation.request import ModelReference
 
     running = {name: settings[name] for name in ("profile", "n_threads", "n_gpu_layers", "keep_alive", "in_flight")}
-    return ModelReference(settings["model"], plan=plan, **running)
+    return ModelReference(str.__str__(settings["model"]), plan=plan, **running)
 
 
-def _messages(prompt: str | Sequence[Message], system: str, raw: bool, *, alone: bool = False) -> list[Message]:
+def _messages(prompt: Prompt, system: str, raw: bool, *, alone: bool = False) -> list[Message]:
     """The conversation to send: the system message first where there is one, the question last."""
     if isinstance(prompt, str):
-        messages: list[Message] = [{"role": "user", "content": plain(prompt)}]
+        messages: list[Message] = [{"role": "user", "content": sendable(prompt)}]
+    elif not _is_list(prompt):
+        raise PhiError(f"the prompt is {prompt!r:.40}, neither a text nor a list of messages")
     else:
-        messages = [{"role": m["role"], "content": plain(m["content"])} for m in prompt]
+        messages = [_message(message) for message in prompt]
     if not messages or not (alone or messages[-1]["content"].strip()):
         raise PhiError("the prompt is empty: write what to ask")
     if (size := sum(len(message["content"]) for message in messages)) > _LONGEST_PROMPT:
@@ -142,8 +155,75 @@ def _messages(prompt: str | Sequence[Message], system: str, raw: bool, *, alone:
     if not raw and messages[-1]["role"] != "user":
         raise PhiError("a conversation must end with a message of the user")
     if system and not raw and messages[0]["role"] != "system":
-        messages.insert(0, {"role": "system", "content": plain(system)})
+        messages.insert(0, {"role": "system", "content": sendable(system)})
     return messages
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+
+
+def _message(message: Any) -> Message:
+    """Check a message, and join the texts of its parts where its content is a list of them."""
+    if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
+        raise PhiError(
+            f"{message!r:.60} is no message: write a dict with role and content; several prompts are asked by map()"
+        )
+    content = message["content"]
+    if isinstance(content, list | tuple):
+        content = "\n".join(map(_part, content))
+    return {
+        "role": checked_text("a message's role", message["role"]),
+        "content": checked_text("a message's content", content),
+    }
+
+
+def _part(part: Any) -> str:
+    if isinstance(part, Mapping) and "text" in part:
+        return checked_text("the text of a message's part", part["text"])
+    raise PhiError(f"only text can be sent to the model, and a message has the part {part!r:.60}")
+
+
+def checked_text(name: str, value: Any) -> str:
+    """Check that a value is a text, and return it as it can be sent.
+
+    Raises:
+        PhiError: it is none; the line says so of ``name``.
+    """
+    if not isinstance(value, str):
+        raise PhiError(f"{name} must be a text, not {value!r:.60}")
+    sent: str = sendable(value)
+    return sent
+
+
+def token_ids(name: str, ids: Iterable[Any]) -> tuple[int, ...]:
+    """Check token ids, NumPy's numbers among them.
+
+    Raises:
+        PhiError: one is none; the line says so of ``name``.
+    """
+    numbers: list[Any] = list(ids) if _is_list(ids) else [ids]
+    with suppress(TypeError):  # of what is no whole number
+        found = tuple(index(number) for number in numbers)
+        if _is_list(ids) and bool not in map(type, numbers) and all(0 <= number <= _ID_MAX for number in found):
+            return found
+    raise PhiError(f"{name} must be a list of token ids, whole numbers from 0 on, not {ids!r:.60}")
+
+
+def _tokens(known: Iterable[Any]) -> tuple[Token, ...]:
+    tokens = tuple(known) if _is_list(known) else (known,)
+    if not all(isinstance(token, Token) for token in tokens):
+        raise PhiError(f"known must be the first tokens of a Reply, not {known!r:.60}")
+    return tokens
+
+
+def _date(now: Any) -> str:
+    written = checked_text("now", now)
+    try:
+        _ = written and datetime.fromisoformat(written)
+    except ValueError:
+        raise PhiError(f"now must be a date and time in ISO 8601, not {written!r:.60}") from None
+    return written
 
 
 def _derived(messages: Sequence[Message]) -> int:
@@ -158,21 +238,11 @@ def _choices(choices: Sequence[str], *, together: bool) -> tuple[str, ...]:
     Args:
         together: whether the question has a schema or a beginning too.
     """
-    if isinstance(choices, str) or not all(isinstance(choice, str) for choice in choices):
+    if not _is_list(choices):
         raise PhiError(f"choices must be a list of texts, not {choices!r:.60}")
-    offered = tuple(plain(choice) for choice in choices)
+    offered = tuple(checked_text("each of choices", choice) for choice in choices)
     if len(offered) < 2 or len(set(offered)) < len(offered) or "" in offered:
         raise PhiError("choices must be two texts or more, all different, none empty")
     if together:
         raise PhiError("choices go with neither schema nor begin: leave one out")
     return offered
-
-
-def plain(text: str) -> str:
-    """A text as ``str`` itself, whatever subclass it is of, with a question mark for each lone surrogate."""
-    text = str.__str__(text)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "replace").decode()
-    return text

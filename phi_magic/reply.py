@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, TypedDict, get_args
+from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
 FinishReason = Literal["stop", "length", "interrupted", "error"]
 
@@ -26,6 +26,11 @@ class Message(TypedDict):
 
     role: str
     content: str
+
+
+#: What can be asked: a question, or a conversation as messages that end with the user's. A message's ``content`` may be
+#: a list of parts too, as OpenAI's interface has it; their texts are joined.
+Prompt: TypeAlias = str | Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -133,8 +138,8 @@ class Reply:
         for name in ("choices", "error", "reasoning", "from_cache"):
             if not plain[name]:
                 del plain[name]
-        sendable: dict[str, Any] = _sendable({**plain, "version": version("phi_magic")})
-        return sendable
+        written: dict[str, Any] = sendable({**plain, "version": version("phi_magic")})
+        return written
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Reply:
@@ -221,13 +226,20 @@ class Reply:
         return VIEWS["markdown"](self), {"phi_magic": self.record()}
 
 
-def _sendable(value: Any) -> Any:
-    """``value`` with every text in it as UTF-8 can say it."""
+def sendable(value: Any) -> Any:
+    """``value`` with every text in it as ``str`` itself, whatever subclass it is of, and as UTF-8 can say it: a lone
+    surrogate becomes a question mark.
+    """
     if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+        text = str.__str__(value)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return text.encode("utf-8", "replace").decode()
+        return text  # itself: conversations share the texts of their turns
     if isinstance(value, dict):
-        return {_sendable(name): _sendable(item) for name, item in value.items()}
-    return [_sendable(item) for item in value] if isinstance(value, list | tuple) else value
+        return {sendable(name): sendable(item) for name, item in value.items()}
+    return [sendable(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 #: What shows a reply in a notebook, by name; :mod:`phi_magic.views` registers it.

@@ -17,22 +17,42 @@ from traitlets import Float, HasTraits, Int, TraitError
 
 from .errors import PhiError
 from .generation.request import GREEDY_BELOW
+from .suggestions import did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
 
+def scalar(value: Any) -> Any:
+    """``value`` as Python's own type where it is one of NumPy's scalars, such as ``np.float32(0.5)``."""
+    return value.item() if getattr(value, "shape", None) == () else value
+
+
 class Number(Float):  # type: ignore[type-arg]
-    """A float other than NaN and infinity: ``min`` and ``max`` let NaN pass, since every comparison with it is
-    false.
+    """A float other than NaN and infinity: ``min`` and ``max`` let NaN pass, since every comparison with it is false.
+
+    Like ``Whole``, it takes NumPy's numbers, and neither True nor False.
     """
 
     def validate(self, obj: Any, value: Any) -> float:
+        value = scalar(value)
+        if isinstance(value, bool):
+            self.error(obj, value)
         checked = float(super().validate(obj, value))
         if not math.isfinite(checked):
             raise TraitError(f"The '{self.name}' trait must be a finite number, not {value!r}")
         return checked
+
+
+class Whole(Int):  # type: ignore[type-arg]
+    """A whole number."""
+
+    def validate(self, obj: Any, value: Any) -> int:
+        value = scalar(value)
+        if isinstance(value, bool):
+            self.error(obj, value)
+        return int(super().validate(obj, value))
 
 
 class Sampling(HasTraits):
@@ -52,7 +72,7 @@ class Sampling(HasTraits):
         help="Nucleus sampling: keep the likeliest tokens until their probabilities reach this sum, the one that "
         "crosses it included. 1 (or 0) switches it off.",
     ).tag(config=True, shapes_text=True, step=0.01)
-    top_k = Int(
+    top_k = Whole(
         0,
         min=0,
         max=1_000_000,
@@ -71,7 +91,7 @@ class Sampling(HasTraits):
         help="Makes tokens of the recent answer less likely: their logits are divided by it where positive, multiplied "
         "where negative. 1 switches it off.",
     ).tag(config=True, shapes_text=True, step=0.01, shown_min=0.8, shown_max=2)
-    repeat_last_n = Int(
+    repeat_last_n = Whole(
         64,
         min=0,
         max=1_000_000,
@@ -137,9 +157,10 @@ def stages(logits: ArrayLike, generated: Sequence[int] = (), **params: Any) -> S
     """Every stage of :func:`phi_magic.distribution`, which says more; arguments and errors are the same."""
     import numpy as np
 
-    unknown = sorted(set(params) - set(Sampling.class_trait_names()))
-    if unknown:
-        raise PhiError(f"distribution() has no parameter {unknown[0]!r}; it takes {', '.join(_NAMES)}")
+    for name in params:
+        if name not in _NAMES:
+            meant = did_you_mean(name, _NAMES)
+            raise PhiError(f"distribution() has no parameter {name!r}{meant} (it takes {', '.join(_NAMES)})")
     try:
         sampling = Sampling(**params)
     except TraitError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from traitlets import Bool, Enum, HasTraits, Int, List, TraitError, TraitType, Unicode, default
@@ -11,7 +11,8 @@ from traitlets import Bool, Enum, HasTraits, Int, List, TraitError, TraitType, U
 from .errors import PhiError
 from .models.known import DEFAULT, KNOWN
 from .rendering.formats import FORMS
-from .sampling import Number, Sampling
+from .sampling import Number, Sampling, Whole, scalar
+from .suggestions import did_you_mean
 
 #: Seeds have 32 bits; llama.cpp takes the greatest of them as the request to draw one.
 SEED_MAX = 2**32 - 2
@@ -23,8 +24,16 @@ class Switch(Unicode):  # type: ignore[type-arg]
     info_text = "on, off or a path"
 
     def validate(self, obj: Any, value: Any) -> str:
-        word = {True: "on", False: "", "off": "", "False": "", "True": "on"}.get(value, value)
-        return str(super().validate(obj, os.fspath(word) if isinstance(word, os.PathLike) else word))
+        if isinstance(value, bool | str):
+            value = {True: "on", False: "", "off": "", "False": "", "True": "on"}.get(value, value)
+        return str(super().validate(obj, os.fspath(value) if isinstance(value, os.PathLike) else value))
+
+
+class Flag(Bool):  # type: ignore[type-arg]
+    """True or False; NumPy's are taken too."""
+
+    def validate(self, obj: Any, value: Any) -> bool:
+        return bool(super().validate(obj, scalar(value)))
 
 
 class Settings(Sampling):
@@ -35,17 +44,17 @@ class Settings(Sampling):
         "ollama:NAME, or http(s)://HOST:PORT/v1#NAME on an OpenAI-compatible server. The environment's PHI_MAGIC_MODEL is the "
         "default where it is set."
     ).tag(config=True)
-    seed = Int(
+    seed = Whole(
         None,
         allow_none=True,
         min=0,
         max=SEED_MAX,
         help="Where the draws begin: the same seed gives the same answer. Unset, a fresh one is drawn and reported.",
     ).tag(config=True)
-    max_tokens = Int(512, min=1, max=1_000_000, help="The longest answer, in tokens.").tag(
+    max_tokens = Whole(512, min=1, max=1_000_000, help="The longest answer, in tokens.").tag(
         config=True, shapes_text=True, step=1, shown_max=2048
     )
-    max_reasoning = Int(
+    max_reasoning = Whole(
         4096,
         min=1,
         max=1_000_000,
@@ -64,20 +73,20 @@ class Settings(Sampling):
         "parsed, and Reply.data holds it; html is sanitised; math is one formula in LaTeX; tokens shades every token by its "
         "probability.",
     ).tag(config=True)
-    n_ctx = Int(
+    n_ctx = Whole(
         4096,
         min=64,
         max=10_000_000,
         help="The most tokens that prompt and answer may have together; memory is taken as it is needed. Never more than "
         "the model was trained for.",
     ).tag(config=True)
-    n_threads = Int(
+    n_threads = Whole(
         0,
         min=0,
         max=1024,
         help="The most processor threads; fewer are used while others keep the cores busy. 0: one for each physical core.",
     ).tag(config=True)
-    n_gpu_layers = Int(
+    n_gpu_layers = Whole(
         -1,
         min=-1,
         max=10_000,
@@ -89,7 +98,7 @@ class Settings(Sampling):
         help="What to spare: memory quantises the context's cache (half the bytes, and a little of the precision), speed "
         "reads the model into memory of its own. auto takes memory where the machine has little for the model.",
     ).tag(config=True)
-    exact = Bool(
+    exact = Flag(
         True,
         help="Keep the promise that the same question gives the same text, whatever was asked before. Without it a "
         "conversation's next answer begins a little sooner, and a near-tie may fall the other way.",
@@ -101,7 +110,7 @@ class Settings(Sampling):
     keep_alive = Number(
         600.0, min=-1, max=1e9, help="Seconds without a question until the model is freed. Negative: never."
     ).tag(config=True)
-    in_flight = Int(
+    in_flight = Whole(
         8,
         min=1,
         max=512,
@@ -111,14 +120,23 @@ class Settings(Sampling):
     refresh_interval = Number(
         0.1, min=0, max=60, help="Least seconds between two redraws of an answer that is being written."
     ).tag(config=True)
-    show_stats = Bool(True, help="Show a line with tokens, speed, seed and finish below an answer.").tag(config=True)
+    show_stats = Flag(True, help="Show a line with tokens, speed, seed and finish below an answer.").tag(config=True)
 
     @default("model")
     def _model_from_environment(self) -> str:
         return os.environ.get("PHI_MAGIC_MODEL") or DEFAULT
 
-    def settings(self, options: Mapping[str, Any]) -> dict[str, Any]:
+    def __init__(self, **values: Any) -> None:
+        for name in values:
+            if not self.has_trait(name):
+                raise PhiError(unknown_option(name, self.trait_names(config=True)))
+        super().__init__(**values)
+
+    def settings(self, options: Mapping[str, Any], *, beside: Iterable[str] = ()) -> dict[str, Any]:
         """Every trait's value, with ``options`` checked and put in place for one call; ``None`` means the trait's own.
+
+        Args:
+            beside: the names of the options that the call takes beside the traits, for the message.
 
         Raises:
             PhiError: an unknown option, or a value that the trait refuses.
@@ -127,10 +145,20 @@ class Settings(Sampling):
         values = {name: getattr(self, name) for name in traits}
         for name, value in options.items():
             if name not in traits:
-                raise PhiError(f"there is no option {name!r}; the options are {', '.join(sorted(traits))}")
+                raise PhiError(unknown_option(name, {*traits, *beside}))
             if value is not None:
                 values[name] = checked(traits[name], value, self)
         return values
+
+
+#: How many of the likeliest tokens are kept at every step: no setting, but checked like one.
+TOP_LOGPROBS = Whole(0, min=0, max=1000)
+TOP_LOGPROBS.name = "top_logprobs"
+
+
+def unknown_option(name: str, known: Iterable[str]) -> str:
+    """One line for an option that does not exist, with the nearest that does."""
+    return f"there is no option {name!r}{did_you_mean(name, known)} (the options are {', '.join(sorted(known))})"
 
 
 #: The settings that shape an answer's text, in the order in which they are defined: what ``Reply.params`` records.
@@ -165,7 +193,7 @@ def refused(trait: Any, value: Any, owner: HasTraits) -> str:
 
 
 def _mistake(trait: Any, value: Any) -> str:
-    return f"{trait.name} must be {takes(trait)}, not {value!r}"
+    return f"{trait.name} must be {takes(trait)}, not {value!r:.60}"
 
 
 def takes(trait: TraitType[Any, Any]) -> str:

@@ -15,9 +15,11 @@ from typing import Any
 from traitlets import Float, Int
 
 from .errors import PhiError
+from .keywords import Options
 from .rendering.table import Table
-from .reply import Message, Reply
-from .settings import ANSWER_TRAITS, SEED_MAX, Settings, checked, takes
+from .reply import Prompt, Reply
+from .sampling import scalar
+from .settings import ANSWER_TRAITS, SEED_MAX, Settings, checked, takes, unknown_option
 from .suggestions import did_you_mean
 
 #: The most answers of a grid, unless told.
@@ -90,10 +92,13 @@ def split(options: Mapping[str, Any]) -> tuple[Grid, dict[str, Any]]:
     Raises:
         PhiError: nothing is swept, or a value is out of its bounds.
     """
+    for name in options:
+        if name not in Options.__annotations__:
+            raise PhiError(unknown_option(name, Options.__annotations__))
     several = {
         name: list(values)
         for name, values in options.items()
-        if name in SWEPT and isinstance(values, Iterable) and not isinstance(values, str)
+        if name in SWEPT and isinstance(scalar(values), Iterable) and not isinstance(values, str)
     }
     if not several or not all(several.values()):
         raise PhiError("nothing is swept; give a setting several values, such as temperature=[0.2, 1.5]")
@@ -107,8 +112,8 @@ def _values(name: str, values: Iterable[Any]) -> tuple[Any, ...]:
 
 
 def questions(
-    prompt: str | Sequence[Message], grid: Grid, options: Mapping[str, Any], seed: int | None
-) -> list[tuple[str | Sequence[Message], dict[str, Any]]]:
+    prompt: Prompt, grid: Grid, options: Mapping[str, Any], seed: int | None
+) -> list[tuple[Prompt, dict[str, Any]]]:
     """The questions of a grid, for :meth:`phi_magic.Phi.stream_all`: one for each combination.
 
     The prompt is read once. An answer depends on its own settings alone, whatever else is in the grid. A seed that is

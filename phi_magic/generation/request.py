@@ -6,9 +6,11 @@ A request says what is wanted. Finding the model's file and choosing the plan ha
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
+from ..errors import PhiError
 from ..reply import Message, Token
 from .plan import Plan
 
@@ -136,9 +138,26 @@ class GenerationRequest:
         plain = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in _HINTS}
         return msgspec.json.encode({**plain, "model": model}, order="deterministic")
 
+    def check(self) -> None:
+        """Check that every field has the type that it is declared with, as the worker process does.
+
+        Raises:
+            PhiError: one has not.
+        """
+        import msgspec
+
+        plain = replace(self, model=replace(self.model, name=""))  # a path need not be UTF-8: finding it says so
+        try:
+            msgspec.msgpack.decode(msgspec.msgpack.encode(plain), type=GenerationRequest)
+        except (TypeError, ValueError, OverflowError) as error:  # msgspec's own error is a ValueError
+            reason, _, where = str(error).partition(" - at `$.")
+            told = re.sub(r"\w+", lambda found: _KINDS.get(found[0], found[0]), reason.replace("`", ""))
+            raise PhiError(f"{where.strip('`') or 'an option'} has the wrong type: {told}") from None
+
     def digest(self) -> str:
         """Return the SHA-256 of :meth:`canonical`, in hexadecimal."""
         return hashlib.sha256(self.canonical()).hexdigest()
 
 
 _HINTS = {"known", "continues", "identify"}
+_KINDS = {"Expected": "expected"} | {"int": "a whole number", "bool": "True or False", "str": "a text", "null": "None"}

@@ -82,7 +82,7 @@ def read(source: Any) -> Structure:
 
 def _read(source: Any) -> Structure:
     if isinstance(source, str) and source.lstrip().startswith("{"):
-        return Structure(source)
+        return Structure(str.__str__(source))  # a subclass, such as Markup, could not be sent
     if isinstance(source, str | Path):
         return Structure(_file(expanded(source)))
     if isinstance(source, dict):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from ..errors import PhiError
-from ..reply import Message
-from ..settings import SEED_MAX
+from ..reply import Prompt
+from ..settings import SEED_MAX, Settings, checked
 
 #: A prompt with its options; an error stands in the place of a prompt that cannot be made.
-Question: TypeAlias = "tuple[str | Sequence[Message] | PhiError, Mapping[str, Any]]"
+Question: TypeAlias = "tuple[Prompt | PhiError, Mapping[str, Any]]"
 
 
 def questions(prompts: Iterable[Any], options: Mapping[str, Any]) -> list[Question]:
@@ -25,7 +25,7 @@ def questions(prompts: Iterable[Any], options: Mapping[str, Any]) -> list[Questi
         raise PhiError("a map takes a list of prompts, and got a table: give one of its columns, or use %%phi_map")
     if not isinstance(prompts, Iterable):
         raise PhiError(f"a map takes a list of prompts, not {prompts!r:.40}")
-    listed = [_prompt(prompt) for prompt in prompts]
+    listed = list(prompts)
     seeds = options.get("seed")
     if not isinstance(seeds, Iterable) or isinstance(seeds, str):
         return [(prompt, options) for prompt in listed]
@@ -33,14 +33,6 @@ def questions(prompts: Iterable[Any], options: Mapping[str, Any]) -> list[Questi
     if len(seeds) != len(listed):
         raise PhiError(f"there are {len(seeds):,} seeds for {len(listed):,} prompts: give one for each")
     return [(prompt, {**options, "seed": seed}) for prompt, seed in zip(listed, seeds, strict=True)]
-
-
-def _prompt(prompt: Any) -> str | Sequence[Message] | PhiError:
-    if isinstance(prompt, str):
-        return prompt
-    if isinstance(prompt, list | tuple) and all(isinstance(message, Mapping) for message in prompt):
-        return prompt
-    return PhiError(f"the prompt is {prompt!r:.40}, neither a text nor a list of messages")
 
 
 def repeated(count: int, options: Mapping[str, Any], seed: int | None) -> dict[str, Any]:
@@ -55,5 +47,6 @@ def repeated(count: int, options: Mapping[str, Any], seed: int | None) -> dict[s
     if isinstance(count, bool) or not hasattr(count, "__index__") or count < 1:
         raise PhiError(f"n is how many answers to give, 1 or more, not {count!r}")
     first = options.get("seed", seed)
+    first = first if first is None else checked(Settings.seed, first)
     seeds = {} if first is None else {"seed": [(first + number) % (SEED_MAX + 1) for number in range(count)]}
     return {**options, **seeds}

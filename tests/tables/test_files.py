@@ -36,7 +36,7 @@ def test_what_is_written_is_what_is_read(ending):
         ("rows.csv", "a,b\n1,2,3\n", "more cells than the first line"),
         ("rows.jsonl", '{"a": 1}\n{"a": \n', "cannot be read as jsonl"),
         ("rows.jsonl", "1\n2\n", "no rows with named columns"),
-        ("rows.csv", b"\xff\xfe\x00", "cannot be read as csv"),
+        ("rows.csv", b"\xff\xfe\x00", "not in UTF-8"),
         ("rows.parquet", "no parquet", "cannot be read"),
     ],
 )

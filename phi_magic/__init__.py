@@ -12,11 +12,18 @@ if TYPE_CHECKING:
     from .errors import PhiError
     from .phi import Phi
     from .reply import Message, Reply
-    from .sampling import distribution
+    from .sampling import distribution, stages
 
-__all__ = ["Message", "Phi", "PhiError", "Reply", "distribution"]
+__all__ = ["Message", "Phi", "PhiError", "Reply", "distribution", "stages"]
 
-_HOMES = {"Phi": "phi", "PhiError": "errors", "Message": "reply", "Reply": "reply", "distribution": "sampling"}
+_HOMES = {
+    "Phi": "phi",
+    "PhiError": "errors",
+    "Message": "reply",
+    "Reply": "reply",
+    "distribution": "sampling",
+    "stages": "sampling",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
@@ -240,9 +241,10 @@ class Phi(Configurable, Settings):
         )
         stop = stop or Stop()
         with stop.interrupt_at_the_end():
-            return self._backend(question.request.model).look(
+            position = self._backend(question.request.model).look(
                 question.request, stop, before=before, on_status=on_status
             )
+        return replace(position, sampling=question.request.sampling)
 
     def score(self, prompt: Prompt, answer: str, **options: Any) -> Reply:
         """Evaluate an answer that somebody else wrote, as if the model had written it after the prompt.

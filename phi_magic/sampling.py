@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from traitlets import Float, HasTraits, Int, TraitError
 
 from .errors import PhiError
+from .generation.position import Position
 from .generation.request import GREEDY_BELOW
 from .suggestions import did_you_mean
 
@@ -103,7 +104,7 @@ class Sampling(HasTraits):
         return float(self.temperature) <= GREEDY_BELOW
 
 
-def distribution(logits: ArrayLike, generated: Sequence[int] = (), **params: Any) -> NDArray[np.float64]:
+def distribution(logits: ArrayLike | Position, generated: Sequence[int] = (), **params: Any) -> NDArray[np.float64]:
     r"""The probabilities from which the next token is drawn.
 
     With logits :math:`l`, the last ``repeat_last_n`` generated tokens :math:`G`, penalty :math:`r`, temperature
@@ -118,7 +119,8 @@ def distribution(logits: ArrayLike, generated: Sequence[int] = (), **params: Any
     6. what is left is divided by its sum.
 
     Args:
-        logits: shape ``(n_vocab,)``, the model's raw scores for the next token.
+        logits: shape ``(n_vocab,)``, the model's raw scores for the next token; or what :meth:`phi_magic.Phi.look`
+            returns, which brings the tokens generated so far and the parameters that it was asked with.
         generated: token ids of the answer so far, oldest first; the prompt does not count.
         params: any of the traits of :class:`Sampling`; its defaults where left out.
 
@@ -153,10 +155,14 @@ class Stages:
 CUTTING = ("temperature", "top_p", "top_k", "min_p")
 
 
-def stages(logits: ArrayLike, generated: Sequence[int] = (), **params: Any) -> Stages:
+def stages(logits: ArrayLike | Position, generated: Sequence[int] = (), **params: Any) -> Stages:
     """Every stage of :func:`phi_magic.distribution`, which says more; arguments and errors are the same."""
     import numpy as np
 
+    if isinstance(logits, Position):
+        params = {**(asdict(logits.sampling) if logits.sampling else {}), **params}
+        generated = generated or logits.generated
+        logits = logits.logits
     for name in params:
         if name not in _NAMES:
             meant = did_you_mean(name, _NAMES)

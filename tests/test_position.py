@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from phi_magic import Phi, PhiError, distribution
+from phi_magic import Phi, PhiError, distribution, stages
 
 HAIKU = "Write a haiku about ice hockey"
 
@@ -28,6 +30,20 @@ def test_the_distribution_at_each_position_is_the_one_that_the_answer_was_drawn_
         position = phi.look(HAIKU, ids(reply)[:at])
         assert position.names[token.id] == token.text
         assert distribution(position.logits, position.generated)[token.id] == pytest.approx(token.probability, rel=1e-4)
+
+
+def test_a_position_brings_the_settings_that_it_was_asked_with():
+    settings = {"temperature": 1.5, "top_p": 0.7, "repeat_penalty": 1.3}
+    phi = Phi(model="demo", seed=5, max_tokens=8, **settings)
+    reply = phi(HAIKU)
+    assert any(token.probability != pytest.approx(math.exp(token.logprob)) for token in reply.tokens)
+    for at, token in enumerate(reply.tokens):
+        position = phi.look(HAIKU, ids(reply)[:at])
+        assert distribution(position)[token.id] == pytest.approx(token.probability, rel=1e-4)
+    asked = Phi(model="demo").look(HAIKU, position.generated, **settings)
+    assert (distribution(asked) == distribution(position)).all()
+    assert (distribution(position, temperature=0) == stages(position, temperature=0).kept).all()
+    assert distribution(position, temperature=0).max() == 1
 
 
 def test_going_back_and_forth_gives_the_same_logits_to_the_bit(phi, reply):

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from .request import SamplingParameters
+
 
 @dataclass(frozen=True)
 class Position:
@@ -21,6 +23,7 @@ class Position:
         names: of all tokens, as :attr:`phi_magic.reply.Alternative.text` has them.
         ends: ids of the tokens that end an answer.
         told: how many tokens have logits, where a server tells the likeliest ones alone; None: all.
+        sampling: the sampling parameters that were asked with; :func:`phi_magic.distribution` takes them from here.
     """
 
     generated: tuple[int, ...]
@@ -28,3 +31,4 @@ class Position:
     names: Sequence[str]
     ends: frozenset[int]
     told: int | None = None
+    sampling: SamplingParameters | None = None

@@ -40,6 +40,7 @@ class Turn:
     cell: str | None = None  #: the id of the cell that asked; None where the front end sends none
     run: str | None = None  #: which run of that cell it was
     stream: weakref.ref[Stream] | None = None  #: what writes the answer
+    on_dropped: Callable[[], None] | None = None  #: called when the turn leaves its conversation
     _messages: tuple[Message, ...] = ()
 
     @property
@@ -115,7 +116,15 @@ class Conversation:
         stream.run()
         return stream.reply
 
-    def stream(self, prompt: str, *, cell: str | None = None, run: str | None = None, **options: Any) -> Stream:
+    def stream(
+        self,
+        prompt: str,
+        *,
+        cell: str | None = None,
+        run: str | None = None,
+        on_dropped: Callable[[], None] | None = None,
+        **options: Any,
+    ) -> Stream:
         """Ask, and answer piece by piece; the turn counts from its first piece of text on, however it ends.
 
         Where ``cell`` asked before, in another run of it, that turn is replaced, and all later ones are dropped: they
@@ -124,6 +133,7 @@ class Conversation:
         Args:
             cell: the id of the cell that asks; without one the turn is appended.
             run: tells the runs of a cell apart, so that a cell may hold several turns.
+            on_dropped: called if the turn leaves the conversation, unless ``cell`` itself asks again.
             options: as :meth:`phi_magic.Phi.stream` takes them.
 
         Raises:
@@ -134,13 +144,15 @@ class Conversation:
         with _lock:
             kept = [turn for turn in _turns.get(self.name, ()) if turn.may_count]
             kept = kept[: _place(kept, cell, run)]
+            dropped = self._others(kept, cell)
             turns = [turn for turn in kept if turn.counts]
             if turns and options.get("system") is None:
                 options["system"] = _system(turns[-1])
             earlier = Earlier(_messages(turns), turns[-1].reply.messages if turns else ())
             stream = self._ask([*earlier, {"role": "user", "content": prompt}], **options)
             stream.reply.messages = earlier
-            _turns[self.name] = [*kept, Turn(stream.reply, cell, run, weakref.ref(stream))]
+            _turns[self.name] = [*kept, Turn(stream.reply, cell, run, weakref.ref(stream), on_dropped)]
+        _tell(dropped)
         return stream
 
     def place(self, cell: str | None, run: str | None) -> int:
@@ -160,18 +172,24 @@ class Conversation:
                 raise PhiError(f"the conversation {self.name} has no turn to undo")
             newest = self.turns[-1]
             _turns[self.name] = [turn for turn in _turns[self.name] if turn is not newest]
+        _tell([newest])
         return newest
 
     def reset(self) -> int:
         """Drop all turns, and return how many there were."""
         with _lock:
-            return sum(turn.counts for turn in _turns.pop(self.name, ()))
+            dropped = _turns.pop(self.name, [])
+        _tell(dropped)
+        return sum(turn.counts for turn in dropped)
 
     def drop(self, cells: Collection[str]) -> None:
         """Drop the turns of deleted cells; later turns stay as they are."""
         with _lock:
-            if self.name in _turns:
-                _turns[self.name] = [turn for turn in _turns[self.name] if turn.cell not in cells]
+            kept = [turn for turn in _turns.get(self.name, ()) if turn.cell not in cells]
+            dropped = self._others(kept)
+            if dropped:
+                _turns[self.name] = kept
+        _tell(dropped)
 
     def to_markdown(self) -> str:
         """The whole conversation, system message included, as Markdown that reads well."""
@@ -228,8 +246,23 @@ class Conversation:
             turn.reply.messages = earlier = Earlier(messages, earlier)
             messages += turn.messages
         with _lock:
+            dropped = _turns.get(self.name, [])
             _turns[self.name] = turns
+        _tell(dropped)
         return self
+
+    def _others(self, kept: list[Turn], cell: str | None = None) -> list[Turn]:
+        """The turns that are neither among ``kept`` nor of this cell."""
+        stay = {id(turn) for turn in kept}
+        turns = _turns.get(self.name, ())
+        return [turn for turn in turns if id(turn) not in stay and (cell is None or turn.cell != cell)]
+
+
+def _tell(dropped: list[Turn]) -> None:
+    """Tell of dropped turns."""
+    for turn in dropped:
+        if turn.on_dropped:
+            turn.on_dropped()
 
 
 _ENDS = {"length": "cut at its longest", "interrupted": "interrupted"}

@@ -55,6 +55,9 @@ class View(Protocol):
     def finish(self, reply: Reply) -> None:
         """Show the reply; nothing will be added to it."""
 
+    def drop(self) -> None:
+        """Say, where it can be said any more, that the reply is no turn of its conversation now."""
+
     def note(self, text: str) -> None:
         """Show a remark about the answer, before or after it; nothing if ``text`` is empty."""
 
@@ -65,11 +68,16 @@ class QuietView:
     def status(self, text: str) -> None: ...
     def grow(self, reply: Reply, piece: str) -> None: ...
     def finish(self, reply: Reply) -> None: ...
+    def drop(self) -> None: ...
     def note(self, text: str) -> None: ...
 
 
 class CellView:
-    """Redraws one output of a cell in place, at most every ``refresh_interval`` seconds."""
+    """Redraws one output of a cell in place, at most every ``refresh_interval`` seconds.
+
+    Args:
+        turn: which turn of which conversation the answer is, in words; empty where it is none.
+    """
 
     def __init__(
         self,
@@ -78,14 +86,17 @@ class CellView:
         refresh_interval: float = 0.1,
         show_stats: bool = True,
         stream: bool = True,
+        turn: str = "",
         clock: Clock = time.perf_counter,
     ) -> None:
         self._form = form
+        self._turn = turn
+        self._stats, self._said = Output(), ""
         self._output = Output(interval=refresh_interval, live=stream, clock=clock)
         self._show_stats = show_stats
 
     def status(self, text: str) -> None:
-        self._output.show({"text/plain": f"({text})", "text/html": _aside(text)})
+        self._output.show({**_note(text), "text/plain": f"({text})"})
 
     def grow(self, reply: Reply, piece: str) -> None:
         self._output.draw(lambda: self._bundle(reply, whole=False))
@@ -98,13 +109,21 @@ class CellView:
 
             TokenView(reply).saved.show_beside(self._output.handle, metadata)
         if self._show_stats or reply.finish_reason == "interrupted" or reply.left_out:
-            self.note(reply.stats())
+            self._said = _about(reply, self._turn)
+            if self._turn:  # may be shown anew
+                self._stats.show(_note(self._said))
+            else:
+                self.note(self._said)
+
+    def drop(self) -> None:
+        if self._said:
+            self._stats.show(_note(f"{self._said} · dropped: the model does not read it any more"))
 
     def note(self, text: str) -> None:
         if text:
             from IPython.display import display
 
-            display({"text/plain": text, "text/html": _aside(text)}, raw=True)
+            display(_note(text), raw=True)
 
     def _shades(self, reply: Reply) -> bool:
         """Whether tokens are shown; a server may give the text alone."""
@@ -124,9 +143,12 @@ class CellView:
 
 
 class TerminalView:
-    """Writes the answer as it comes, and everything else to another stream."""
+    """Writes the answer as it comes, and everything else to another stream; ``turn`` as for :class:`CellView`."""
 
-    def __init__(self, out: TextIO, err: TextIO, *, show_stats: bool = True, stream: bool = True) -> None:
+    def __init__(
+        self, out: TextIO, err: TextIO, *, show_stats: bool = True, stream: bool = True, turn: str = ""
+    ) -> None:
+        self._turn = turn
         self._out = out
         self._err = err
         self._show_stats = show_stats
@@ -154,7 +176,9 @@ class TerminalView:
         if reply.text and not reply.text.endswith("\n"):
             self._write("\n")
         if self._show_stats or reply.left_out:
-            self.note(reply.stats())
+            self.note(_about(reply, self._turn))
+
+    def drop(self) -> None: ...
 
     def note(self, text: str) -> None:
         if text:
@@ -172,6 +196,17 @@ class TerminalView:
             self._err.write(f"\r{' ' * len(self._status)}\r")
             self._err.flush()
             self._status = ""
+
+
+def _about(reply: Reply, turn: str) -> str:
+    """What stands below an answer: its figures, its turn, and the settings that are not the defaults."""
+    from .settings import changed
+
+    return " · ".join(filter(None, [reply.stats(), turn, changed(reply.params)]))
+
+
+def _note(text: str) -> dict[str, str]:
+    return {"text/plain": text, "text/html": _aside(text)}
 
 
 def _aside(text: str) -> str:

@@ -170,6 +170,21 @@ ANSWER_TRAITS = tuple(
 )
 
 
+def label(name: str) -> str:
+    """Return a trait's name as one reads it; some have a hyphen as part of the name."""
+    return name.replace("_", "-" if name in ("top_p", "top_k", "min_p") else " ")
+
+
+def changed(params: Mapping[str, Any]) -> str:
+    """Name the settings of an answer that are not phi_magic's defaults, the numbers with their values."""
+    traits = Settings.class_traits()
+    return ", ".join(
+        label(name) + (f" {value:,.15g}" if isinstance(value, int | float) else "")
+        for name in ANSWER_TRAITS
+        if (value := params.get(name, traits[name].default())) != traits[name].default()
+    )
+
+
 def checked(trait: Any, value: Any, owner: HasTraits | None = None) -> Any:
     """A value as the trait takes it; text is read as the command line would.
 

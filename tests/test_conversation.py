@@ -230,6 +230,26 @@ class TestCells:
             self.ask(chat, "b", "3")
         assert asked(chat) == ["a"]
 
+    def test_a_turn_that_leaves_is_told_unless_its_own_cell_asks_again(self, chat):
+        left = []
+
+        def ask(cell, run):
+            chat.stream(cell, cell=cell, run=run, on_dropped=lambda: left.append(cell)).run()
+
+        for run, cell in enumerate("abb"):
+            ask(cell, str(run))
+        ask("b", "4")
+        assert left == []
+        ask("c", "5")
+        ask("b", "6")
+        assert left == ["c"]
+        chat.drop({"b"})
+        chat.undo()
+        assert left == ["c", "b", "a"]
+        ask("d", "7")
+        chat.reset()
+        assert left == ["c", "b", "a", "d"]
+
     def test_turns_of_deleted_cells_leave_and_later_ones_stay(self, chat):
         for run, cell in enumerate("abc"):
             self.ask(chat, cell, str(run))

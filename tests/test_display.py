@@ -83,6 +83,16 @@ def test_the_end_is_always_drawn_with_the_record_of_the_answer(shell, reply):
     assert "seed 7" in stats["data"]["text/plain"]
 
 
+def test_the_line_below_names_the_settings_that_are_not_the_defaults(shell, reply):
+    params = {"temperature": 1.5, "top_p": 0.95, "top_k": 0, "max_tokens": 1024, "system": "Be brief.", "stop": []}
+    reply.finish_reason, reply.params = "stop", params
+    CellView(clock=Clock()).finish(reply)
+    assert published(shell)[-1]["data"]["text/plain"].endswith("stop · temperature 1.5, max tokens 1,024, system")
+    err = io.StringIO()
+    TerminalView(io.StringIO(), err, turn="trip: turn 2").finish(reply)
+    assert err.getvalue().endswith("stop · trip: turn 2 · temperature 1.5, max tokens 1,024, system\n")
+
+
 @pytest.mark.parametrize(
     ("rate", "said"),
     [(1690.4, "1,690 tokens/s"), (100, "100 tokens/s"), (12.34, "12.3 tokens/s"), (0.5, "0.5 tokens/s")],

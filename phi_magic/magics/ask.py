@@ -69,24 +69,23 @@ class AskMagics(PhiMagics):
             if arguments.schema:
                 options["schema"] = schema_of(variables, arguments.schema)
                 form = options.get("format", "json")
-            view = view_for(self.shell, self.phi, arguments, form)
-            stream = self._stream(body.strip("\n") if not arguments.raw else body, options, arguments.chat, view)
+            prompt = body.strip("\n") if not arguments.raw else body
+            if arguments.chat is None:
+                view = view_for(self.shell, self.phi, arguments, form)
+                stream = self.phi.stream(prompt, on_status=view.status, **options)
+            else:
+                conversation, asker = self.phi.chat(arguments.chat), asking(self.shell)
+                place = conversation.place(**asker)
+                again = told(conversation, place)
+                view = view_for(self.shell, self.phi, arguments, form, turn=f"{conversation.name}: turn {place + 1}")
+                stream = conversation.stream(prompt, **asker, on_status=view.status, on_dropped=view.drop, **options)
+                view.note(again)
             show(self.shell, stream, view, name)
             if stream.reply.finish_reason != "interrupted":
                 view.note(stream.reply.error or remark(stream.reply.text, form))
                 if form == "code" and not arguments.quiet and (code := next_cell(stream.reply.text)):
                     propose(self.shell, code)
             return stream.reply
-
-    def _stream(self, prompt: str, options: dict[str, Any], chat: str | None, view: View) -> Stream:
-        if chat is None:
-            return self.phi.stream(prompt, on_status=view.status, **options)
-        conversation = self.phi.chat(chat)
-        cell = asking(self.shell)
-        again = told(conversation, conversation.place(**cell))
-        stream = conversation.stream(prompt, **cell, on_status=view.status, **options)
-        view.note(again)
-        return stream
 
 
 def schema_of(variables: Mapping[str, Any], name: str) -> Structure:
@@ -105,14 +104,14 @@ def schema_of(variables: Mapping[str, Any], name: str) -> Structure:
     return read(name)
 
 
-def view_for(shell: InteractiveShell, phi: Phi, arguments: argparse.Namespace, form: str) -> View:
-    """Where an answer is shown: in a cell, in a terminal, or nowhere."""
+def view_for(shell: InteractiveShell, phi: Phi, arguments: argparse.Namespace, form: str, turn: str = "") -> View:
+    """Where an answer is shown: in a cell, in a terminal, or nowhere. The line below it names ``turn``."""
     if arguments.quiet:
         return QuietView()
-    stream = not arguments.no_stream
+    options: dict[str, Any] = {"stream": not arguments.no_stream, "show_stats": phi.show_stats, "turn": turn}
     if not hasattr(shell, "kernel"):
-        return TerminalView(sys.stdout, sys.stderr, show_stats=phi.show_stats, stream=stream)
-    return CellView(form, refresh_interval=phi.refresh_interval, show_stats=phi.show_stats, stream=stream)
+        return TerminalView(sys.stdout, sys.stderr, **options)
+    return CellView(form, refresh_interval=phi.refresh_interval, **options)
 
 
 def show(shell: InteractiveShell, stream: Stream, view: View, name: str | None) -> None:

@@ -9,9 +9,9 @@ import ipywidgets
 
 from ..interrupt import Stop
 from ..rendering import escape, to_text
+from ..settings import label
 from ..walk import PARAMETERS, Walk
 from . import bars, curve
-from .controls import label
 from .sliders import Sliders
 
 

@@ -16,11 +16,6 @@ FULL: dict[str, Any] = {"layout": {"width": "auto", "min_width": "0"}, "style": 
 ROW: dict[str, Any] = {"layout": {"flex_flow": "row wrap"}}
 
 
-def label(name: str) -> str:
-    """Return a trait's name as one reads it; some have a hyphen as part of the name."""
-    return name.replace("_", "-" if name in ("top_p", "top_k", "min_p") else " ")
-
-
 def tooltip(trait: Any) -> str:
     return f"{trait.help} Takes {takes(trait)}."
 

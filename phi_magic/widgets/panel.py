@@ -17,9 +17,9 @@ from ..phi import Phi
 from ..rendering import escape, to_html, to_text
 from ..rendering.redraw import Pace
 from ..reply import Reply
-from ..settings import ANSWER_TRAITS
+from ..settings import ANSWER_TRAITS, label
 from .code import Code
-from .controls import FULL, ROW, Status, button, close, label, tooltip
+from .controls import FULL, ROW, Status, button, close, tooltip
 from .labels import Labels
 from .saved import Saved
 from .seed import SeedControl

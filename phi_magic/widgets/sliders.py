@@ -17,8 +17,8 @@ import anywidget
 import traitlets
 
 from ..errors import PhiError
-from ..settings import checked
-from .controls import label, tooltip
+from ..settings import checked, label
+from .controls import tooltip
 
 
 class Sliders(anywidget.AnyWidget):

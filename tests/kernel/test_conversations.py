@@ -94,6 +94,34 @@ def test_a_cell_run_again_replaces_its_turn_drops_the_later_ones_and_says_so(pag
     assert page.questions() == ["hockey", "river", "one"]
 
 
+def stats(execution):
+    """The id and the text of the line below an answer."""
+    [shown] = [shown for shown in execution.of_type("display_data") if " tokens · " in shown["data"]["text/plain"]]
+    return shown["transient"]["display_id"], shown["data"]["text/plain"]
+
+
+def dropped(execution):
+    """The lines that this cell's run marked, by their ids."""
+    updates = {shown["transient"]["display_id"]: shown for shown in execution.of_type("update_display_data")}
+    return {name for name, shown in updates.items() if "dropped" in shown["data"]["text/plain"]}
+
+
+def test_the_line_below_an_answer_names_its_turn_and_is_marked_when_that_is_dropped(page):
+    lines = {cell: stats(page.run(cell)) for cell in "abc"}
+    for number, cell in enumerate("abc", 1):
+        assert lines[cell][1].endswith(f" · stop · default: turn {number}")
+    again = page.run("a")
+    assert dropped(again) == {lines["b"][0], lines["c"][0]}
+    [marked] = [shown["data"] for shown in again.displays if shown["transient"].get("display_id") == lines["b"][0]]
+    assert marked["text/plain"] == f"{lines['b'][1]} · dropped: the model does not read it any more"
+    newest = stats(page.run("b", "%%phi -c -t 1.5 --top-p 0.7\nNow about the sea"))
+    assert newest[1].endswith(" · default: turn 2 · temperature 1.5, top-p 0.7")
+    assert dropped(page.run("x", "%phi_chat undo")) == {newest[0]}
+    first = stats(again)[0]
+    assert dropped(page.run("x", "%phi_chat reset")) == {first}
+    assert dropped(page.run("x", "%phi_chat reset")) == set()
+
+
 def test_run_all_gives_the_same_conversation_with_and_without_a_restart(page, fresh_kernel):
     def run_all(page):
         for cell in "abc":

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from phi_magic import Phi
-from phi_magic.__main__ import _parser
+from phi_magic.__main__ import _map_parser, _parser, _replay_parser
 from phi_magic.magics import MAGICS
 from phi_magic.options import ASKING, CELL
 from phi_magic.settings import takes
@@ -79,8 +79,8 @@ def magics() -> Iterator[str]:
         parser = getattr(method, "parser", None)
         text = parser.description if parser else method.__doc__
         yield from _described(names, inspect.cleandoc(text), parser)
-    terminal = _parser()
-    yield from _described([terminal.prog], f"{terminal.description}\n\n{terminal.epilog}", terminal)
+    for terminal in (_parser(), _map_parser(), _replay_parser()):
+        yield from _described([terminal.prog], f"{terminal.description}\n\n{terminal.epilog}", terminal)
 
 
 def _described(names: list[str], text: str, parser: argparse.ArgumentParser | None) -> Iterator[str]:
@@ -90,15 +90,19 @@ def _described(names: list[str], text: str, parser: argparse.ArgumentParser | No
         typed = part.startswith("%")
         lines = [f"   {line}" for line in part.splitlines()] if typed else [_plain(part)]
         yield from (*[".. code-block:: text", ""] * typed, *lines, "")
-    options = (
-        [action for action in parser._actions if action.option_strings and action.dest != "help"] if parser else []
-    )
+    in_terminal = not names[0].startswith("%")  # a magic's text shows what stands behind its options
+    options = [
+        action
+        for action in (parser._actions if parser else [])
+        if action.dest != "help" and (action.option_strings or in_terminal)
+    ]
     if options:
-        yield f".. program:: {names[0].lstrip('%')}"  # Sphinx formats with it
+        yield f".. program:: {names[0].lstrip('%')}"
         yield ""
     for action in options:
         value = f" {action.metavar}" if action.nargs != 0 else ""
-        yield f".. option:: {', '.join(flag + value for flag in action.option_strings)}"
+        flags = [flag + value for flag in action.option_strings]
+        yield f".. option:: {', '.join(flags) or action.metavar or action.dest}"
         yield ""
         yield f"   {_plain((action.help or '').replace('%%', '%'))}"
         yield ""

@@ -110,7 +110,7 @@ class Reply:
 
     @property
     def begun(self) -> bool:
-        """Whether there is anything of an answer yet: a token, a text, or its end."""
+        """Whether the answer has a token, a text or an end yet."""
         return bool(self.usage.completion_tokens or self.text or self.finish_reason != "interrupted")
 
     @property

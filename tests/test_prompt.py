@@ -62,6 +62,35 @@ class TestVariables:
     def test_what_a_variable_holds_is_not_a_template_again(self):
         assert fill("{{ x }}", {"x": "{{ secret }}"}) == "{{ secret }}"
 
+    def test_a_file_beside_the_notebook_is_inserted_as_it_is(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "notes.txt").write_text("Grüße, {{ x }}\n", encoding="utf-8")
+        assert fill('Sum up: {{ file("notes.txt") }}', {}) == "Sum up: Grüße, {{ x }}\n"
+        assert fill("{{ file(name) | upper }}", {"name": tmp_path / "notes.txt"}) == "GRÜSSE, {{ X }}\n"
+
+    def test_a_variable_named_file_comes_before_the_function(self):
+        assert fill("{{ file }}", {"file": "mine"}) == "mine"
+
+    @pytest.mark.parametrize(
+        ("name", "reason"),
+        [
+            ("missing.txt", "No such file"),
+            (".", "not a regular file"),
+            ("/dev/zero", "not a regular file"),
+            ("long.txt", "longer than 1,000,000 bytes"),
+            ("bytes.bin", "not a text in UTF-8"),
+            ("a\0b", "null"),
+        ],
+    )
+    def test_a_file_that_is_no_text_is_one_line_that_names_it(self, name, reason, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "long.txt").write_bytes(b"a" * 1_000_001)
+        (tmp_path / "bytes.bin").write_bytes(b"\xff\xfe")
+        with pytest.raises(PhiError, match=f"cannot be read: .*{reason}") as error:
+            fill("{{ file(name) }}", {"name": name})
+        assert str(error.value).startswith(name if name.isprintable() else repr(name))
+        assert "\n" not in str(error.value)
+
 
 class TestTemplate:
     def test_phi_3_form(self):

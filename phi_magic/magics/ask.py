@@ -47,8 +47,9 @@ class AskMagics(PhiMagics):
         %phi [options] prompt        one line
         %%phi [options]              the cell's body is the prompt
 
-        The body is a Jinja2 template over the notebook's variables: {{ df.head() }}. An option holds for this answer
-        alone; %config Phi.temperature = 0.2 sets it for those that follow, and %config Phi shows all settings.
+        The body is a Jinja2 template over the notebook's variables: {{ df.head() }}. {{ file("notes.txt") }} inserts a
+        text file. An option holds for this answer alone; %config Phi.temperature = 0.2 sets it for those that follow,
+        and %config Phi shows all settings.
         """
         with one_line():
             words, rest = split(line, OPTIONS, prompt=cell is None)

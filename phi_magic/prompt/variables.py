@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import PhiError
+from ..paths import expanded, read_text, show_path
 
+_LONGEST_FILE = 1_000_000  # bytes: more than any context window holds
 _BRACES = 10_000  # more take jinja2 minutes and gigabytes
 _SWITCH = "use --no-vars to send the braces as they are"
 
@@ -19,6 +21,18 @@ def fill(body: str, variables: Mapping[str, Any]) -> str:
         PhiError: an unknown name, a brace left open, an error in an expression, ten thousand of them.
     """
     return Template(body, on_unknown=f": define it first, or {_SWITCH}", on_syntax=f"; {_SWITCH}").fill(variables)
+
+
+def _file(path: str) -> str:
+    """Return the text of a file, for ``{{ file("notes.txt") }}``; a relative path begins at the notebook's folder."""
+    try:
+        return read_text(expanded(path), _LONGEST_FILE)
+    except UnicodeDecodeError:
+        raise PhiError(f"{show_path(path)}: cannot be read: it is not a text in UTF-8") from None
+
+
+#: What a template can call; a variable or a column of the same name comes first.
+FUNCTIONS = {"file": _file}
 
 
 class Template:
@@ -34,7 +48,7 @@ class Template:
     """
 
     def __init__(self, body: str, *, on_unknown: str = "", on_syntax: str = "") -> None:
-        self.names: frozenset[str] = frozenset()  #: the variables that the text asks for
+        self.names: frozenset[str] = frozenset()  #: the variables and functions that the text asks for
         self._body = body
         self._on_unknown = on_unknown
         self._compiled = None
@@ -49,6 +63,7 @@ class Template:
         # What comes out is a prompt, not a page: nothing is to be escaped.
         environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)  # noqa: S701
         environment.filters["tojson"] = _to_json
+        environment.globals.update(FUNCTIONS)
         try:
             self.names = frozenset(find_undeclared_variables(environment.parse(body)))
             self._compiled = environment.from_string(body)

@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import StrictUndefined
 
 from ..errors import PhiError
-from ..prompt.variables import Template
+from ..prompt.variables import FUNCTIONS, Template
 from .rows import Rows, is_missing
 
 _OF_ROW = ("row", "index")  # what a template has of each row besides its columns
@@ -49,7 +49,7 @@ class RowTemplate:
         self._of_row = names & set(_OF_ROW)
         #: The columns that the template asks for by name, in the table's order.
         self.columns = [name for name in columns if name in names]
-        known = names <= variables.keys()
+        known = names <= variables.keys() | FUNCTIONS.keys()
         if len(rows) and known and not (self.columns or self._of_row):
             raise PhiError(f"the template asks for no column, so that all rows get the same prompt (columns: {listed})")
 

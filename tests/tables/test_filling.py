@@ -70,6 +70,7 @@ def test_an_unknown_name_is_told_what_columns_there_are():
     [
         ("the same for all", "asks for no column"),
         ("{{ label }}", "asks for no column"),
+        ('{{ file("notes.txt") }}', "asks for no column"),
         ("{{ text", "line 1 of the prompt"),
         ("{{ text | nosuch }}", "No filter named 'nosuch'"),
     ],

@@ -128,8 +128,7 @@ def _passes(engine: Engine, width: int, room: int) -> float:
     """Tokens per second of passes over one token of each of ``width`` sequences, with nothing drawn or written."""
     model, context = engine.loaded
     batch = Batch(model, context.plan, sequences=width, room=room)
-    for sequence in range(width):
-        batch.prefill(sequence, [1] * WIDE, stop=Stop())
+    list(batch.prefill(dict.fromkeys(range(width), [1] * WIDE), stop=Stop()))
     taken = []
     for _ in range(_PASSES):
         started = time.perf_counter()

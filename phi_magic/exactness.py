@@ -27,6 +27,7 @@ _PROMPT = SLICE_MAX + 2 * SLICE_MIN  # tokens: more than one slice
 _ANSWER = max(EXACT_WIDTHS) + 1  # tokens; as many as one pass with guesses may have and be exact
 _SLICES = (SLICE_MIN, SLICE_MIN + 1, 3 * SLICE_MIN + 5, 64, 200)
 _WIDTHS = (2 * WIDE, 4 * WIDE)
+_SHARED = (SLICE_MIN, SLICE_MIN + 4, 5 * SLICE_MIN + 3)
 
 Logits = NDArray[np.float32]
 
@@ -66,6 +67,10 @@ def probe(model: Model, plan: Plan) -> Iterator[tuple[str, bool]]:
             for width in _WIDTHS
             for one, two in zip(alone, _wide(model, plan, prompt, answer, width), strict=True)
         ),
+    )
+    yield (
+        f"a prompt of {SLICE_MIN} tokens and more, alone and in one pass with others",
+        all(_sharing(model, plan, prompt, answer, length) for length in _SHARED),
     )
 
 
@@ -142,16 +147,34 @@ def _wide(model: Model, plan: Plan, prompt: list[int], answer: list[int], width:
     stop = Stop()
     with closing(Batch(model, plan, sequences=width, room=len(prompt) + len(answer))) as batch:
         sequence = width // 2
-        for neighbour in range(width):
-            if neighbour != sequence and width > WIDE:
-                batch.prefill(neighbour, prompt[neighbour : neighbour + SLICE_MIN], stop=stop)
-        batch.prefill(sequence, prompt, stop=stop)
-        found = [batch.logits(-1).copy()]
+        neighbours = [other for other in range(width) if other != sequence and width > WIDE]
+        list(batch.prefill({other: prompt[other : other + SLICE_MIN] for other in neighbours}, stop=stop))
+        list(batch.prefill({sequence: prompt}, stop=stop))
+        found = [batch.logits(sequence).copy()]
         for token in answer:
             others = {neighbour: neighbour + 3 for neighbour in range(width)} if width > WIDE else {}
             batch.decode({**others, sequence: token}, stop=stop)
             found.append(batch.logits(sequence).copy())
     return found
+
+
+def _sharing(model: Model, plan: Plan, prompt: list[int], answer: list[int], length: int) -> bool:
+    """Check that a prompt has the same logits after it, and after each token of an answer, alone and among others that
+    share its pass, with and without a prefix.
+    """
+    stop, mine, found = Stop(), prompt[:length], []
+    for others in (0, 1, 2 * WIDE):
+        with closing(Batch(model, plan, sequences=3 * WIDE, room=CELLS)) as batch:
+            prompts = {at: mine[: len(mine) - at % SLICE_MIN] for at in range(others)} | {others: mine}
+            batch.share(list(prompts.values()), stop=stop)
+            passes = batch.prefill(prompts, stop=stop)
+            logits = next(batch.logits(others).copy() for ended in passes if others in ended)
+            list(passes)
+            found.append([logits])
+            for token in answer:
+                batch.decode({others: token}, stop=stop)
+                found[-1].append(batch.logits(others).copy())
+    return all(np.array_equal(one, two) for way in found[1:] for one, two in zip(found[0], way, strict=True))
 
 
 def main() -> int:

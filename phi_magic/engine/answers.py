@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from os.path import commonprefix
 
 import msgspec
 import numpy as np
@@ -17,9 +16,10 @@ from ..generation.backend import Event, Finished, OnStatus, Started, ignore_stat
 from ..generation.request import GenerationRequest, ModelReference
 from ..interrupt import Interrupted, Stop
 from .answer import read_prompt, record, thinking
-from .batch import WIDE, Batch
+from .batch import Batch
 from .choices import Ballot, decide, read_choices
 from .given import evaluate
+from .grouping import worth_waiting_for
 from .model import Model
 from .runtime import Runtime
 from .writer import Writer
@@ -96,7 +96,7 @@ def write_all(
                 count = sum(len(ballot.options) for ballot in ballots)
                 with closing(runtime.batch(count, max(ballot.room for ballot in ballots))) as batch:
                     if len(ballots) > 1:
-                        batch.share(_shared([ballot.prompt for ballot in ballots]), stop=stop)
+                        batch.share([ballot.prompt for ballot in ballots], stop=stop)
                     yield from decide(runtime, batch, ballots, stop)
             for job in alike:
                 if job.request.given is not None:
@@ -132,27 +132,23 @@ def _by_factors(runtime: Runtime, jobs: Sequence[_Job]) -> list[list[_Job]]:
 def _decode(runtime: Runtime, batch: Batch, jobs: Sequence[_Job], stop: Stop, *, keep_errors: bool) -> Iterator[Event]:
     """The loop: fill as many sequences as pay off, decode one token for each, draw, until all is written."""
     waiting = deque(jobs)
-    running: dict[int, _Job] = {}  # by the sequence of the batch
+    running: dict[int, _Job] = {}  # by the sequence of the batch; the first ones, without a gap
     try:
         if len(jobs) > 1:
-            batch.share(_shared([job.prompt for job in jobs]), stop=stop)
+            batch.share([job.prompt for job in jobs], stop=stop)
         while waiting or running:
-            while waiting and len(running) < min(batch.sequences, runtime.width.best):
-                sequence = next(number for number in range(batch.sequences) if number not in running)
-                running[sequence] = job = waiting.popleft()
-                yield _begin(runtime, batch, sequence, job, stop)
-                yield from _step(runtime, job, batch.logits(-1), keep_errors=keep_errors)
-                if job.writer is None:
-                    del running[sequence]
-            if running:
+            free = min(batch.sequences, runtime.width.best) - len(running)
+            if waiting and (not running or free >= min(len(waiting), worth_waiting_for(len(waiting[0].prompt)))):
+                fresh = [waiting.popleft() for _ in range(min(free, len(waiting)))]
+                yield from _begin(runtime, batch, running, fresh, stop, keep_errors=keep_errors)
+            elif running:
                 writers = {sequence: job.writer for sequence, job in running.items() if job.writer}
                 started = runtime.clock()
                 batch.decode({sequence: writer.token for sequence, writer in writers.items()}, stop=stop)
                 runtime.width.took(len(writers), runtime.clock() - started)
                 for sequence in writers:
                     yield from _step(runtime, running[sequence], batch.logits(sequence), keep_errors=keep_errors)
-                    if running[sequence].writer is None:
-                        del running[sequence]
+            _close_gaps(batch, running)
             stop.check()
     except Interrupted:
         for job in running.values():
@@ -164,21 +160,48 @@ def _decode(runtime: Runtime, batch: Batch, jobs: Sequence[_Job], stop: Stop, *,
                 job.writer.close()
 
 
-def _begin(runtime: Runtime, batch: Batch, sequence: int, job: _Job, stop: Stop) -> Started:
-    """Read a job's prompt."""
-    began = runtime.clock()
+def _begin(
+    runtime: Runtime,
+    batch: Batch,
+    running: dict[int, _Job],
+    fresh: Sequence[_Job],
+    stop: Stop,
+    *,
+    keep_errors: bool,
+) -> Iterator[Event]:
+    """Read the prompts of some jobs, and draw the first token of each; the jobs become ``running``."""
     model, context = runtime.loaded
-    cached = batch.prefill(sequence, job.prompt, stop=stop)
-    return Started(
-        job.index,
-        prompt_tokens=len(job.prompt),
-        cached_tokens=cached,
-        load=job.load,
-        prompt=runtime.clock() - began,
-        engine={**record(model, context.plan, job.room, job.request), "pass": "wide"},
-        left_out=job.left_out,
-        path=str(model.path),
-    )
+    # Prompts of similar length are neighbours, so that they can share a pass.
+    jobs = dict(enumerate(sorted(fresh, key=lambda job: -len(job.prompt)), len(running)))
+    began = runtime.clock()
+    for cached in batch.prefill({sequence: job.prompt for sequence, job in jobs.items()}, stop=stop):
+        seconds = runtime.clock() - began
+        for sequence, tokens in cached.items():
+            running[sequence] = job = jobs[sequence]
+            yield Started(
+                job.index,
+                prompt_tokens=len(job.prompt),
+                cached_tokens=tokens,
+                load=job.load,
+                prompt=seconds,
+                engine={**record(model, context.plan, job.room, job.request), "pass": "wide"},
+                left_out=job.left_out,
+                path=str(model.path),
+            )
+        for sequence in cached:
+            yield from _step(runtime, running[sequence], batch.logits(sequence), keep_errors=keep_errors)
+        began = runtime.clock()
+
+
+def _close_gaps(batch: Batch, running: dict[int, _Job]) -> None:
+    """Let go of the jobs that have ended, and move the last sequences into their places: a pass goes up to the last."""
+    for sequence in [sequence for sequence, job in running.items() if job.writer is None]:
+        del running[sequence]
+    for gap in range(len(running)):
+        if gap not in running:
+            last = max(running)
+            batch.copy(last, gap)
+            running[gap] = running.pop(last)
 
 
 def _step(runtime: Runtime, job: _Job, logits: NDArray[np.float32], *, keep_errors: bool) -> Iterator[Event]:
@@ -208,11 +231,3 @@ def _step(runtime: Runtime, job: _Job, logits: NDArray[np.float32], *, keep_erro
     if job.writer:
         job.writer.close()
     job.writer, job.prompt = None, []
-
-
-def _shared(prompts: Sequence[list[int]]) -> list[int]:
-    """What all prompts begin with: all of it where they are the same, else cut so that a whole slice is left of each."""
-    prefix = list(commonprefix(prompts))  # noqa: RUF071 (it takes any sequences)
-    if len(prefix) == max(map(len, prompts)):
-        return prefix
-    return prefix[: max(0, min(map(len, prompts)) - WIDE)]

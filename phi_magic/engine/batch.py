@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from os.path import commonprefix
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from ..errors import PhiError
 from ..generation.plan import Plan
 from ..interrupt import Interrupted, Stop
-from .context import SLICE_MAX, context_params, slices
+from .context import SLICE_MAX, SLICE_MIN, context_params, slices
+from .grouping import PASS, passes
 from .llama import C, complaint, forget_complaints, freed_on_error
 from .memory_estimate import CELLS
 from .model import Model
@@ -48,12 +50,13 @@ class Batch:
         # One more sequence holds a prefix that answers share. The KV cache is not unified: each sequence has its own
         # cells, so its neighbours cannot change its bits.
         params.n_seq_max = self.sequences + 1
-        params.n_ctx = -(-room // CELLS) * CELLS * (self.sequences + 1)
+        self._cells = -(-room // CELLS) * CELLS  # of each sequence
+        params.n_ctx = self._cells * (self.sequences + 1)
         params.kv_unified = False
         params.n_batch = params.n_ubatch = SLICE_MAX
         self._prefix: list[int] = []
         self._after_prefix: NDArray[np.float32] | None = None
-        self._kept: NDArray[np.float32] | None = None  # the logits after a prompt that is the prefix
+        self._rows: dict[int, int] = {}  # of the last pass, the first row of each sequence that has logits
         forget_complaints()
         self._pointer = C.llama_init_from_model(model.pointer, params)
         if not self._pointer:
@@ -72,28 +75,45 @@ class Batch:
         if pointer:
             C.llama_free(pointer)
 
-    def share(self, prefix: Sequence[int], *, stop: Stop) -> None:
-        """Evaluate a prefix of the following prompts once; a prefix that is too short to save time is ignored."""
-        self._prefix = list(prefix) if len(prefix) >= WIDE else []
-        self._evaluate(self.sequences, self._prefix, 0, stop)
-        self._after_prefix = self.logits(-1).copy() if self._prefix else None
+    def share(self, prompts: Sequence[list[int]], *, stop: Stop) -> None:
+        """Evaluate once what all these prompts begin with, for :meth:`prefill`, if that saves time."""
+        prefix: list[int] = list(commonprefix(prompts))  # noqa: RUF071 (it takes any sequences)
+        saved = sum(_padded(len(prompt)) - _padded(len(prompt) - len(prefix)) for prompt in prompts)
+        copies = len(prompts) * self._cells // CELLS  # to copy so many cells takes about as long as one token
+        self._prefix = prefix if saved - copies > PASS + _padded(len(prefix)) else []
+        if self._prefix:
+            self._evaluate({self.sequences: self._prefix}, {}, _padded(len(prefix)), stop)
+            self._after_prefix = self.logits(self.sequences).copy()
 
-    def prefill(self, sequence: int, prompt: Sequence[int], *, stop: Stop) -> int:
-        """Evaluate a prompt in a free sequence, and return how many of its tokens were copied from the shared prefix.
-        Until the next pass, ``logits(-1)`` are those after the prompt's last token.
+    def prefill(self, prompts: Mapping[int, Sequence[int]], *, stop: Stop) -> Iterator[dict[int, int]]:
+        """Evaluate the prompts of free sequences: several short ones in one pass, where their sequences are neighbours.
+
+        Yields:
+            after each pass, the sequences whose prompts it ended, with how many of their tokens were copied from the
+            shared prefix. Until the next pass, :meth:`logits` of such a sequence are those after its prompt.
+
+        Raises:
+            Interrupted: ``stop`` was set; a sequence that was not yielded is still free.
         """
-        self._forget(sequence, 0)
+        starts = {sequence: self._held(prompt) for sequence, prompt in prompts.items()}
+        rests = {sequence: prompt[starts[sequence] :] for sequence, prompt in prompts.items()}
+        lengths = {sequence: _padded(len(rest)) if starts[sequence] else len(rest) for sequence, rest in rests.items()}
+        for group in passes(lengths, {sequence: self._cells - start for sequence, start in starts.items()}):
+            for sequence in group:
+                self._forget(sequence, 0)
+                if starts[sequence]:
+                    C.llama_memory_seq_cp(self._memory, self.sequences, sequence, -1, -1)
+            self._evaluate({sequence: rests[sequence] for sequence in group}, starts, lengths[group[0]], stop)
+            for sequence in group:
+                self.lengths[sequence] = len(prompts[sequence])
+            yield {sequence: starts[sequence] for sequence in group}
+
+    def _held(self, prompt: Sequence[int]) -> int:
+        """How many tokens of a prompt are copied from the shared prefix."""
         shared = len(self._prefix)
-        rest = len(prompt) - shared
-        if shared and list(prompt[:shared]) == self._prefix and (rest >= WIDE or not rest):
-            C.llama_memory_seq_cp(self._memory, self.sequences, sequence, -1, -1)
-        else:
-            shared = 0
-        self._evaluate(sequence, prompt[shared:], shared, stop)
-        if not rest and shared:
-            self._kept = self._after_prefix
-        self.lengths[sequence] = len(prompt)
-        return shared
+        fits = shared + _padded(len(prompt) - shared) <= self._cells
+        # A prompt that is shorter than a slice goes through kernels of its own.
+        return shared if fits and len(prompt) >= SLICE_MIN and list(prompt[:shared]) == self._prefix else 0
 
     def decode(self, tokens: Mapping[int, int], *, stop: Stop) -> None:
         """Evaluate one token of each given sequence in one pass; :meth:`logits` of a sequence are then those after its
@@ -116,8 +136,7 @@ class Batch:
     def extend(self, tokens: Mapping[int, Sequence[int]], *, stop: Stop) -> None:
         """Evaluate the same number of tokens of each given sequence, in one pass.
 
-        If each sequence has ``count`` tokens, :meth:`logits` of ``sequence * count + at`` are then those after a sequence's
-        token ``at``.
+        :meth:`logits` of a sequence and ``at`` are then those after its token ``at``.
 
         Raises:
             Interrupted: ``stop`` was set; the sequences are as they were before.
@@ -142,6 +161,7 @@ class Batch:
             # Ask for the fillers' logits too: llama.cpp computes the end of the graph only for rows with logits, and
             # fewer rows would use other kernels.
             self._pass(rows, range(len(rows)), stop)
+            self._rows = {sequence: count * sequence for sequence in tokens}
         except Interrupted:
             for sequence in tokens:
                 self._forget(sequence, self.lengths[sequence])
@@ -158,30 +178,50 @@ class Batch:
         C.llama_memory_seq_cp(self._memory, source, target, -1, -1)
         self.lengths[target] = self.lengths[source]
 
-    def logits(self, row: int) -> NDArray[np.float32]:
-        """Return the logits of a row of the last pass, shape ``(n_vocab,)``, valid until the next pass; -1 is the last
-        row.
+    def logits(self, sequence: int, at: int = 0) -> NDArray[np.float32]:
+        """Return logits of the last pass, shape ``(n_vocab,)``, valid until the next one: those after the first token of a
+        sequence for which it was asked, or ``at`` tokens later.
         """
-        if row == -1 and self._kept is not None:
-            return self._kept
-        pointer = C.llama_get_logits_ith(self._pointer, row)
+        if not self._rows and self._after_prefix is not None:  # the prompt is the prefix
+            return self._after_prefix
+        pointer = C.llama_get_logits_ith(self._pointer, self._rows[sequence] + at)
         array = (ctypes.c_float * self._model.n_vocab).from_address(ctypes.addressof(pointer.contents))
         return np.asarray(array)
 
     def _forget(self, sequence: int, length: int) -> None:
         C.llama_memory_seq_rm(self._memory, sequence, length, -1)
 
-    def _evaluate(self, sequence: int, tokens: Sequence[int], start: int, stop: Stop) -> None:
-        done = 0
-        for size in slices(len(tokens)):
-            rows = [(tokens[at], start + at, sequence) for at in range(done, done + size)]
-            done += size
-            self._pass(rows, [size - 1] if done == len(tokens) else [], stop)
+    def _evaluate(
+        self, tokens: Mapping[int, Sequence[int]], starts: Mapping[int, int], length: int, stop: Stop
+    ) -> None:
+        """Evaluate tokens of some sequences in passes over ``length`` tokens of each, with logits after the last one.
 
-    def _pass(self, rows: Sequence[tuple[int, int, int]], wanted: Collection[int], stop: Stop) -> None:
+        A token has the same bits whatever comes after it, so a sequence with fewer tokens is filled up with others, which
+        are removed again.
+
+        Args:
+            starts: how many tokens a sequence holds before, 0 if left out.
+        """
+        done = 0
+        self._rows = {}
+        for size in slices(length):
+            rows: list[tuple[int, int, int]] = []
+            last: dict[int, int] = {}
+            for sequence, own in sorted(tokens.items()):
+                start = starts.get(sequence, 0)
+                if done < len(own) <= done + size:
+                    last[sequence] = len(rows) + len(own) - done - 1
+                rows += [(own[at] if at < len(own) else 0, start + at, sequence) for at in range(done, done + size)]
+            done += size
+            self._pass(rows, set(last.values()), stop)
+            self._rows = last
+        for sequence, own in tokens.items():
+            if len(own) < length:
+                self._forget(sequence, starts.get(sequence, 0) + len(own))
+
+    def _pass(self, rows: Sequence[tuple[int, int, int]], wanted: Container[int], stop: Stop) -> None:
         """Evaluate rows of token, position and sequence in one pass; keep the logits of the ``wanted`` rows."""
         self._stop = stop
-        self._kept = None
         batch = self._batch
         batch.n_tokens = len(rows)
         for at, (token, position, sequence) in enumerate(rows):
@@ -196,3 +236,8 @@ class Batch:
             raise Interrupted
         if status:
             raise RuntimeError(f"llama.cpp could not evaluate a pass of {len(rows)} (status {status}): {complaint()}")
+
+
+def _padded(count: int) -> int:
+    """How many tokens a slice has to have for so many, so that it goes through the kernels of a slice."""
+    return max(count, SLICE_MIN) if count else 0

@@ -107,53 +107,65 @@ def _fitting(batch: Batch, alike: Sequence[Ballot]) -> Sequence[Ballot]:
 
 def _decide(runtime: Runtime, batch: Batch, ballots: Sequence[Ballot], stop: Stop) -> Iterator[Event]:
     """Read some prompts, evaluate all their choices in as few passes as there is room for, and draw."""
+    ballots = sorted(ballots, key=lambda ballot: -len(ballot.prompt))  # neighbours of similar length share a pass
     options, longest = _shape(ballots[0])
     size = min(options, batch.sequences, SLICE_MAX // longest)  # choices of one request in a pass
     scores = {ballot.index: [0.0] * options for ballot in ballots}
     rows: dict[tuple[int, int], list[NDArray[np.float32]]] = {}
+    before: dict[int, NDArray[np.float32]] = {}
     for start in range(0, options, size):
-        chunk = range(start, min(start + size, options))
-        before: dict[int, NDArray[np.float32]] = {}
-        tokens: dict[int, list[int]] = {}
-        for at, ballot in enumerate(ballots):
-            sequences = range(at * len(chunk), (at + 1) * len(chunk))
+        for event in _read(runtime, batch, ballots, before, stop):
             if start == 0:
-                yield _read(runtime, batch, sequences[0], ballot, stop)
-            else:
-                batch.prefill(sequences[0], ballot.prompt, stop=stop)
-            before[ballot.index] = batch.logits(-1).copy()
-            for sequence in sequences[1:]:
-                batch.copy(sequences[0], sequence)
-            for sequence, choice in zip(sequences, chunk, strict=True):
-                given = ballot.options[choice]
-                tokens[sequence] = given + [0] * (longest - len(given))  # later tokens change no earlier logits
+                yield event
+        # The prompts are in the first sequences; the following ones are copies, as many again for each choice.
+        chunk = {
+            (at, choice): at + len(ballots) * (choice - start)
+            for choice in range(start, min(start + size, options))
+            for at in range(len(ballots))
+        }
+        tokens: dict[int, list[int]] = {}
+        for (at, choice), sequence in chunk.items():
+            if sequence != at:
+                batch.copy(at, sequence)
+            given = ballots[at].options[choice]
+            tokens[sequence] = given + [0] * (longest - len(given))  # later tokens change no earlier logits
         batch.extend(tokens, stop=stop)
-        for at, ballot in enumerate(ballots):
-            for sequence, choice in enumerate(chunk, at * len(chunk)):
-                given = ballot.options[choice]
-                after = [batch.logits(sequence * longest + place) for place in range(len(given))]
-                found = [before[ballot.index], *after]
-                scores[ballot.index][choice] = _score(runtime.loaded[0], given, found)
-                rows[ballot.index, choice] = found[:-1] if size == options else [row.copy() for row in found[:-1]]
+        for (at, choice), sequence in chunk.items():
+            given, index = ballots[at].options[choice], ballots[at].index
+            found = [before[index], *(batch.logits(sequence, place) for place in range(len(given)))]
+            scores[index][choice] = _score(runtime.loaded[0], given, found)
+            rows[index, choice] = found[:-1] if size == options else [row.copy() for row in found[:-1]]
     for ballot in ballots:
         yield from _draw(runtime, ballot, scores[ballot.index], rows)
 
 
-def _read(runtime: Runtime, batch: Batch, sequence: int, ballot: Ballot, stop: Stop) -> Started:
-    """Read a request's prompt."""
+def _read(
+    runtime: Runtime,
+    batch: Batch,
+    ballots: Sequence[Ballot],
+    before: dict[int, NDArray[np.float32]],
+    stop: Stop,
+) -> Iterator[Started]:
+    """Read the prompts of some requests into the first sequences, and note the logits after each."""
     began = runtime.clock()
     model, context = runtime.loaded
-    cached = batch.prefill(sequence, ballot.prompt, stop=stop)
-    return Started(
-        ballot.index,
-        prompt_tokens=len(ballot.prompt),
-        cached_tokens=cached,
-        load=ballot.load,
-        prompt=runtime.clock() - began,
-        engine={**record(model, context.plan, ballot.room, ballot.request), "pass": "wide"},
-        left_out=ballot.left_out,
-        path=str(model.path),
-    )
+    prompts = {at: ballot.prompt for at, ballot in enumerate(ballots)}
+    for cached in batch.prefill(prompts, stop=stop):
+        seconds = runtime.clock() - began
+        for at, tokens in cached.items():
+            ballot = ballots[at]
+            before[ballot.index] = batch.logits(at).copy()
+            yield Started(
+                ballot.index,
+                prompt_tokens=len(ballot.prompt),
+                cached_tokens=tokens,
+                load=ballot.load,
+                prompt=seconds,
+                engine={**record(model, context.plan, ballot.room, ballot.request), "pass": "wide"},
+                left_out=ballot.left_out,
+                path=str(model.path),
+            )
+        began = runtime.clock()
 
 
 def _score(model: Model, tokens: Sequence[int], rows: Sequence[NDArray[np.float32]]) -> float:

@@ -2,14 +2,16 @@
 
 import random
 import threading
-from importlib.resources import files
-from pathlib import Path
+from contextlib import closing
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from benchmarks.__main__ import DEMO
+from benchmarks.stand_in import SMALL, write
 from phi_magic.engine.batch import WIDE, Batch
-from phi_magic.engine.context import Context, slices
+from phi_magic.engine.context import SLICE_MIN, Context, slices
 from phi_magic.engine.model import Model
 from phi_magic.engine.plan import Plan
 from phi_magic.interrupt import Interrupted, Stop
@@ -24,9 +26,8 @@ PLANS = {
 
 @pytest.fixture(scope="module")
 def model():
-    model = Model(Path(str(files("phi_magic") / "demo" / "phi-demo.gguf")))
-    yield model
-    model.close()
+    with closing(Model(DEMO)) as model:
+        yield model
 
 
 class Asker:
@@ -134,36 +135,112 @@ def test_what_was_guessed_in_one_pass_is_kept_only_where_its_bits_are_those_of_s
         context.close()
 
 
+def ended(batch, prompts, mine):
+    """Evaluate prompts, and return the logits after one of them, and how many of its tokens came from the prefix."""
+    found = None
+    for cached in batch.prefill(prompts, stop=Stop()):
+        if mine in cached:
+            found = batch.logits(mine).copy(), cached[mine]
+    return found
+
+
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
-def test_a_lane_has_the_same_bits_whatever_the_others_hold(model, plan):
+def test_a_sequence_has_the_same_bits_whatever_the_others_hold(model, plan):
     draw = random.Random(0)
 
     def tokens(count):
         return [draw.randrange(300, model.n_vocab) for _ in range(count)]
 
     shared, own, answer = tokens(20), tokens(15), tokens(4)
+    whole = shared + own
 
     def logits(sequences, others, share):
-        batch = Batch(model, plan, sequences=sequences, room=200)
-        try:
-            batch.share(share, stop=Stop())
+        with closing(Batch(model, plan, sequences=sequences, room=200)) as batch:
+            batch.share([share] * sequences, stop=Stop())
             mine = draw.randrange(batch.sequences)
             busy = [sequence for sequence in range(batch.sequences) if sequence != mine][:others]
-            for sequence in busy:
-                batch.prefill(sequence, tokens(draw.randrange(1, 90)), stop=Stop())
-            batch.prefill(mine, shared + own, stop=Stop())
-            found = [batch.logits(-1).copy()]
+            list(batch.prefill({sequence: tokens(draw.randrange(1, 90)) for sequence in busy}, stop=Stop()))
+            after, cached = ended(batch, {mine: whole}, mine)
+            assert cached == len(share)
+            found = [after]
             for token in answer:
                 batch.decode({**{sequence: tokens(1)[0] for sequence in busy}, mine: token}, stop=Stop())
                 found.append(batch.logits(mine).copy())
             return np.array(found)
-        finally:
-            batch.close()
 
     alone = logits(WIDE, 0, [])
-    whole = shared + own
     for sequences, others, share in [(8, 3, []), (8, 7, shared), (12, 11, whole), (17, 5, shared), (32, 31, shared)]:
         assert (logits(sequences, others, share) == alone).all(), (sequences, others)
+
+
+@pytest.fixture(scope="module")
+def stand_in(tmp_path_factory):
+    """A model with the types of weights of a published one. The shipped model's have the same bits in passes of any length."""
+    path = tmp_path_factory.mktemp("stand-in") / "small.gguf"
+    write(DEMO, path, SMALL)
+    with closing(Model(path)) as model:
+        yield model
+
+
+def singly(model, plan, prompt):
+    with closing(Context(model, plan)) as context:
+        context.prefill(prompt, room=len(prompt) + 1, stop=Stop())
+        return context.logits.copy()
+
+
+@pytest.mark.parametrize("name", ["as chosen", "quantised cache", "quantised keys"])
+def test_prompts_that_share_a_pass_have_the_bits_of_a_pass_alone(stand_in, name):
+    plan, draw = PLANS[name], random.Random(0)
+
+    def tokens(count):
+        return [draw.randrange(300, stand_in.n_vocab) for _ in range(count)]
+
+    def logits(prompts, mine, share=()):
+        with closing(Batch(stand_in, plan, sequences=16, room=100)) as batch:
+            batch.share(list(share), stop=Stop())
+            after, cached = ended(batch, prompts, mine)
+            batch.decode({mine: 7}, stop=Stop())  # which depends on all that the KV cache holds
+            return after, batch.logits(mine).copy(), cached
+
+    prefix = tokens(5)
+    for length in [1, 2, 3, 7, 8, 20, 45]:
+        mine = prefix + tokens(length)
+        after, later, _ = logits({0: mine}, 0)
+        assert len(mine) < SLICE_MIN or (after == singly(stand_in, plan, mine)).all()
+        for others in (1, 6, 13):
+            lengths = [max(1, length - draw.randrange(4)) for _ in range(others)]
+            prompts = dict(enumerate([prefix + tokens(other) for other in lengths] + [mine]))
+            for share in ([], prompts.values(), [prefix] * 20):
+                among, later_among, cached = logits(prompts, others, share)
+                assert (among == after).all(), (length, lengths, bool(share))
+                assert (later_among == later).all(), (length, lengths, bool(share))
+                assert cached == (len(prefix) if len(share) == 20 and len(mine) >= SLICE_MIN else cached)
+
+
+def test_more_rows_of_logits_than_are_asked_for_would_have_other_bits(stand_in):
+    """Otherwise the test above could not fail."""
+    plan, prompt = PLANS["as chosen"], list(range(300, 312))
+    with closing(Batch(stand_in, plan, sequences=8, room=100)) as batch:
+        rows = [(token, at, sequence) for sequence in range(8) for at, token in enumerate(prompt)]
+        batch._pass(rows, {len(prompt) * (sequence + 1) - 1 for sequence in range(8)}, Stop())
+        batch._rows = {0: len(prompt) - 1}
+        assert not (batch.logits(0) == singly(stand_in, plan, prompt)).all()
+
+
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
+def test_a_sequence_that_was_moved_has_the_same_bits(stand_in, plan):
+    prompt = list(range(300, 330))
+
+    def logits(*places):
+        with closing(Batch(stand_in, plan, sequences=32, room=100)) as batch:
+            list(batch.prefill({places[0]: prompt}, stop=Stop()))
+            for before, place in pairwise([*places, places[-1]]):
+                batch.decode({before: 400}, stop=Stop())
+                if place != before:
+                    batch.copy(before, place)
+            return batch.logits(places[-1]).copy()
+
+    assert (logits(0, 0, 0) == logits(31, 12, 3)).all()
 
 
 @pytest.mark.parametrize(

@@ -123,8 +123,8 @@ def test_a_sequence_of_a_batch_has_the_factors_of_the_batchs_room(model, room):
     def logits(sequences, others):
         with closing(Batch(model, PLAN, sequences=sequences, room=room)) as batch:
             for sequence in range(others):
-                batch.prefill(sequence + 1, tokens(50, sequence), stop=Stop())
-            batch.prefill(0, prompt, stop=Stop())
+                list(batch.prefill({sequence + 1: tokens(50, sequence)}, stop=Stop()))
+            list(batch.prefill({0: prompt}, stop=Stop()))
             for token in answer:
                 batch.decode(dict.fromkeys(range(others + 1), token), stop=Stop())
             return batch.logits(0).copy()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from .display import QuietView, TerminalView, View
@@ -20,29 +22,73 @@ USAGE, INTERRUPTED = 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Answer one prompt, a table of them, or those of a notebook again; returns the exit status."""
     words = sys.argv[1:] if arguments is None else list(arguments)
-    parser = _parser()
+    command = words[0] if words[:1] in (["replay"], ["map"]) else ""
+    parser = {"": _parser, "map": _map_parser, "replay": _replay_parser}[command]()
     try:
-        if words[:1] in (["replay"], ["map"]):
-            parser = _map_parser() if words[0] == "map" else _replay_parser()
-            given = parser.parse_args(words[1:])
-            return _map(given) if words[0] == "map" else _replay(given.notebooks)
-        given = parser.parse_args(words)  # argparse exits with 2 itself
-        prompt = " ".join(given.prompt) or ("" if sys.stdin.isatty() else sys.stdin.read())
-        return _answer(prompt, given)
+        _open_streams()
+        given = parser.parse_args(words[1:] if command else words)  # argparse exits with 2 itself
+        status = {"": _answer, "map": _map, "replay": _replay}[command](given)
+        sys.stdout.flush()
     except PhiError as error:
-        sys.stderr.write(f"{parser.prog}: {error}\n")
-        return FAILED if isinstance(error, WorkerEnded) else USAGE
+        _complain(f"{parser.prog}: {error}")
+        status = FAILED if isinstance(error, WorkerEnded) else USAGE
     except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:
-        # The reader has closed the pipe, as `head` does. Python would report it when it flushes at exit.
+        status = INTERRUPTED
+    except OSError as error:
+        if error.filename is not None:  # not one of writing to a stream that is open
+            raise
+        # What is still in the buffer cannot be written either, and Python would report that when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        if isinstance(error, BrokenPipeError):  # the reader has closed the pipe, as `head` does
+            return 0
+        _complain(f"{parser.prog}: the output cannot be written: {error.strerror}")
+        status = FAILED
+    return status
 
 
-def _answer(prompt: str, given: argparse.Namespace) -> int:
+def _open_streams() -> None:
+    """Open standard streams that the shell closed, and write what the output's encoding lacks as a question mark.
+
+    Python has None for a closed stream, and the next file that is opened would get its descriptor.
+
+    Raises:
+        PhiError: the output is closed.
+    """
+    closed = sys.stdout is None
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 (open to the end)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="strict")  # in the C locale other bytes would become lone surrogates
+    if closed:
+        raise PhiError("standard output is closed: there is nowhere to write to")
+
+
+def _complain(line: str) -> None:
+    with suppress(OSError):  # there is nowhere else to say it
+        sys.stderr.write(f"{line}\n")
+
+
+def _piped() -> str:
+    """The prompt that comes on standard input; empty where that is a terminal."""
+    try:
+        return "" if sys.stdin.isatty() else sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise PhiError(
+            f"standard input is not in {error.encoding}: byte {error.start:,} is no part of a text"
+        ) from None
+
+
+def _answer(given: argparse.Namespace) -> int:
     from .phi import Phi
 
+    if (word := next(iter(given.prompt), "")) in ("replay", "map"):
+        raise PhiError(
+            f"{word} comes before all options: phi-magic {word} …; a prompt that begins with it goes into quotes"
+        )
+    prompt = " ".join(given.prompt) or _piped()
     phi = Phi()
     view: View = QuietView()
     if not given.quiet:
@@ -55,10 +101,11 @@ def _answer(prompt: str, given: argparse.Namespace) -> int:
     return 0
 
 
-def _replay(notebooks: Sequence[Path]) -> int:
+def _replay(given: argparse.Namespace) -> int:
     from .phi import Phi
     from .replay import recorded_in, replay, tally
 
+    notebooks = given.notebooks
     answers = [(notebook, recorded) for notebook in notebooks for recorded in recorded_in(notebook)]
     outcomes = []
     for notebook, recorded in answers:

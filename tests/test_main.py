@@ -69,6 +69,57 @@ def test_a_reader_that_closes_the_pipe_is_no_error():
     assert done.stderr == ""
 
 
+def shell(line, **environment):
+    """A line for bash, in which "phi" is the command with the demo model."""
+    command = f"{sys.executable} -m phi_magic -m demo --seed 1"
+    return subprocess.run(
+        ["bash", "-c", line.replace("phi ", f"{command} ")],
+        capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "says"),
+    [
+        ("phi hi > /dev/full", 1, "the output cannot be written: No space left on device"),
+        ("phi --no-stream hi > /dev/full", 1, "the output cannot be written: No space left on device"),
+        ("phi hi >&-", 2, "standard output is closed"),
+        ("phi <&-", 2, "the prompt is empty"),
+        (r"printf 'a\xff' | phi ", 2, "standard input is not in utf-8: byte 1"),
+        ("phi replay a.ipynb", 2, "replay comes before all options"),
+        ("phi -n 3 map rows.csv", 2, "map comes before all options"),
+    ],
+)
+def test_what_the_shell_cannot_give_or_take_is_one_line(line, status, says):
+    done = shell(line)
+    assert done.returncode == status
+    assert len(done.stderr.splitlines()) == 1
+    assert says in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- 2>&-"])
+def test_a_closed_stream_that_is_not_needed_changes_nothing(closed):
+    asked = phi(HAIKU, "-m", "demo", "--seed", "1").stdout
+    done = shell(f"phi '{HAIKU}' {closed}")
+    assert (done.returncode, done.stdout, done.stderr) == (0, asked, "")
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"PYTHONIOENCODING": "ascii"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ],
+    ids=["ascii", "C"],
+)
+def test_what_the_output_cannot_say_is_a_question_mark(environment):
+    asked = phi("Write a haiku about the sea", "-m", "demo", "-t", "0").stdout
+    assert not asked.isascii()
+    done = shell("phi -t 0 Write a haiku about the sea", **environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == asked.encode("ascii", "replace").decode()
+
+
 def test_ctrl_c_is_status_130_and_keeps_the_text(slow_model):
     process = subprocess.Popen(
         [sys.executable, "-m", "phi_magic", "-m", str(slow_model), "-n", "4000", "write"],

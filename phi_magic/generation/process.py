@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from multiprocessing.connection import Pipe
+from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -58,7 +58,7 @@ class WorkerProcess:
         self.ended = False
         try:
             with ExitStack() as failing, ExitStack() as theirs:
-                (calls, self._outgoing), (self._incoming, answers) = Pipe(duplex=False), Pipe(duplex=False)
+                (calls, self._outgoing), (self._incoming, answers) = _pipe(), _pipe()
                 for end in (self._outgoing, self._incoming):
                     failing.callback(end.close)
                 for end in (calls, answers):
@@ -261,6 +261,22 @@ class WorkerProcess:
             )
         return WorkerEnded(
             f"the model's process {how}{said}; variables and answers are kept: ask again to start a new one"
+        )
+
+
+def _pipe() -> tuple[Connection, Connection]:
+    """A pipe's two ends, to read from and to write to, both above the standard streams.
+
+    Where the kernel's standard streams are closed, a pipe gets their descriptors, and ``subprocess`` puts the child's
+    own standard streams in their place.
+    """
+    import fcntl
+
+    reading, writing = Pipe(duplex=False)
+    with reading, writing:
+        return (
+            Connection(fcntl.fcntl(reading.fileno(), fcntl.F_DUPFD_CLOEXEC, 3), writable=False),
+            Connection(fcntl.fcntl(writing.fileno(), fcntl.F_DUPFD_CLOEXEC, 3), readable=False),
         )
 
 

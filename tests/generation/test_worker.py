@@ -442,9 +442,17 @@ class TestKernel:
         done = run(script, timeout=60)
         assert "Too many open files" in done.stdout, done.stderr
 
+    @pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&- 2>&-"])
+    def test_closed_standard_streams_are_not_taken_for_the_pipes(self, closed, tmp_path):
+        script = (
+            "from phi_magic import Phi; open('said', 'w').write(Phi(model='demo')('x', max_tokens=2).finish_reason)"
+        )
+        subprocess.run(["bash", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, script], cwd=tmp_path, check=True)
+        assert (tmp_path / "said").read_text() == "length"
+
     def test_a_small_stack_for_threads_is_enough(self):
         script = (
-            "import threading\nfrom phi_magic import Phi\nsaid = []\nthreading.stack_size(256 * 1024)\n"
+            "import threading\nfrom phi_magic import Phi\nsaid = []\nthreading.stack_size(64 * 1024)\n"
             "one = threading.Thread(target=lambda: said.append(Phi(model='demo')('x', max_tokens=2).finish_reason))\n"
             "one.start(); one.join(); print(said)\n"
         )

@@ -48,3 +48,4 @@ class Options(TypedDict, total=False):
     choices: Sequence[str] | None
     given: str | None
     now: str
+    ends_after: int

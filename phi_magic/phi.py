@@ -99,6 +99,7 @@ class Phi(Configurable, Settings):
             plan: how to run the model, as a ``Reply`` recorded it; what suits this machine where left out.
             now: the date and time, in ISO 8601, for a chat template that writes them into the prompt; the present where
                 left out.
+            ends_after: end, as an interrupt does, after so many tokens; the answer is given room for ``max_tokens``.
             identify: end only when the SHA-256 of the model's file is known, which a file outside of the hub's cache
                 takes a second for each GB for, the first time.
             schema: what the answer is held to: a JSON-schema dict, a pydantic model, a dataclass, or the path of a JSON

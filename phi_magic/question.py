@@ -43,6 +43,7 @@ def make_question(
     choices: Sequence[str] | None = None,
     given: str | None = None,
     now: str = "",
+    ends_after: int = 0,
     **options: Any,
 ) -> Question:
     """Make the question as a backend takes it, and the reply that it will fill in.
@@ -109,6 +110,7 @@ def make_question(
         choices=offered,
         given=given,
         now=_date(now),
+        ends_after=ends_after,
         begin=begin,
         top_logprobs=checked(TOP_LOGPROBS, top_logprobs) or (ALTERNATIVES if settings["format"] == "tokens" else 0),
         known=known,

@@ -16,6 +16,7 @@ from typing import Any
 from .errors import PhiError
 from .generation.plan import Plan
 from .generation.request import is_address
+from .generation.thoughts import CLOSING, OPENING
 from .models.files import file_sha256, resolve
 from .paths import read_text, show_path
 from .phi import Phi
@@ -102,6 +103,7 @@ def replay(phi: Phi, recorded: Recorded, *, on_status: Callable[[str], None] = l
             plan, note = _plan(phi, record)
             notes += [note] * bool(note)
         reply = _answer(phi, record, plan, on_status)
+        notes += _other_factors(record, reply)
     except PhiError as error:
         return Outcome(recorded.where, failure=f"cannot be run again: {error}", notes=tuple(notes))
     finally:
@@ -124,10 +126,23 @@ def _check_named(phi: Phi, model: str) -> None:
 
 def _compared(recorded: Recorded, reply: Reply) -> str:
     """The difference between what was recorded and a new answer; an output may show it in any of the formats."""
+    interrupted = recorded.record.get("finish_reason") == "interrupted"
+    texts = [reply.text, *(_without_held_back(reply) if interrupted else ())]
     if recorded.exact:
-        return difference(recorded.text, reply.text)
-    shown = {bundle(reply.text, form)["text/plain"] for form in FORMS} | {token_view.to_text(reply.tokens)}
+        return "" if recorded.text in texts else difference(recorded.text, reply.text)
+    shown = {bundle(text, form)["text/plain"] for text in texts for form in FORMS} | {token_view.to_text(reply.tokens)}
     return "" if recorded.text in shown else difference(recorded.text, to_text(reply.text))
+
+
+def _without_held_back(reply: Reply) -> Iterator[str]:
+    """An interrupted answer as a worker leaves it that was ended from outside: without the text that it held back, which
+    may begin a stop text or a tag of thoughts, or is part of a character.
+    """
+    awaited = [*reply.params["stop"], OPENING, CLOSING]
+    for length in range(1, min(len(reply.text), max(map(len, awaited))) + 1):
+        end = reply.text[-length:].removesuffix("\ufffd")
+        if not end or any(text.startswith(end) for text in awaited):
+            yield reply.text[:-length]
 
 
 def summary(outcomes: Sequence[Outcome], expected: int, status: str = "") -> Table:
@@ -197,8 +212,8 @@ def _in_cell(cell: Mapping[str, Any], where: str) -> Iterator[Recorded]:
 def _answer(phi: Phi, record: Mapping[str, Any], plan: Plan | None, on_status: Callable[[str], None]) -> Reply:
     params = record["params"]
     options = {name: params[name] for name in _SETTINGS if name in params}
-    if record["finish_reason"] == "interrupted":  # an interrupted one up to where it ended
-        options["max_tokens"] = record["usage"]["completion_tokens"]
+    if record["finish_reason"] == "interrupted":  # up to where it ended, with the room that it had
+        options["ends_after"] = record["usage"]["completion_tokens"]
     options |= {
         "model": record["model"],
         "seed": record["seed"],
@@ -238,8 +253,12 @@ def _checked(record: Mapping[str, Any]) -> dict[str, Any]:
         raise PhiError(f"its record tells of {', '.join(new)}, which this version does not know")
     if checked["finish_reason"] == "error":
         raise PhiError(f"it has no answer: {checked.get('error')}")
-    if checked["finish_reason"] == "interrupted" and not checked["usage"].get("completion_tokens"):
-        raise PhiError("it was interrupted before its first token")
+    if checked["finish_reason"] == "interrupted":
+        written = checked["usage"].get("completion_tokens", 0)
+        if not isinstance(written, int):
+            raise PhiError(f"its record is not one of an answer: completion_tokens is {written!r:.40}")
+        if written < 1:
+            raise PhiError("it was interrupted before its first token")
     return checked
 
 
@@ -266,6 +285,13 @@ def _other_file(record: Mapping[str, Any]) -> Iterator[str]:
         yield "the record does not tell which file the model was"
     elif was != now:
         yield f"the file of {record['model']} has changed: SHA-256 was {str(was)[:12]}…, is {now[:12]}…"
+
+
+def _other_factors(record: Mapping[str, Any], reply: Reply) -> Iterator[str]:
+    """Say in one line that other RoPE factors applied than to the recorded answer."""
+    was, now = record["engine"].get("rope"), reply.engine.get("rope")
+    if was and was != now:
+        yield f"made with the RoPE factors {was!r:.20}, here {now!r}"
 
 
 def _plan(phi: Phi, record: Mapping[str, Any]) -> tuple[Plan, str]:

@@ -6,6 +6,7 @@ import pytest
 
 from phi_magic import Phi
 from phi_magic.conversation import forget
+from phi_magic.engine.engine import Engine
 from phi_magic.replay import Recorded, replay
 from tests.architectures import ARCHITECTURES, BORDER, WORDS, write
 
@@ -133,3 +134,26 @@ def test_replay_gives_the_answer_again(phi, prompt):
     reply = phi(prompt)
     phi(LONG if prompt == SHORT else SHORT)
     assert replay(phi, Recorded.of(reply, "here")).same
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_replay_of_an_interrupted_answer_has_the_factors_of_its_room(phi, together):
+    phi.backend = Engine()  # in this process it writes no further than it is read
+    options = {"max_tokens": BORDER}
+    stream = phi.stream_all([(SHORT, options)]) if together else phi.stream(SHORT, **options)
+    [reply] = stream.replies if together else [stream.reply]
+    with stream.in_order():
+        for _ in stream:
+            if len(reply.tokens) >= 5:
+                stream.stop()
+    assert (reply.finish_reason, reply.engine["rope"]) == ("interrupted", "long")
+    outcome = replay(phi, Recorded.of(reply, "here"))
+    assert outcome.same
+    assert not [note for note in outcome.notes if "RoPE" in note]
+    assert outcome.reply.tokens == reply.tokens
+
+
+def test_replay_says_that_other_factors_applied(phi):
+    reply = phi(SHORT)
+    reply.engine["rope"] = "long"
+    assert "made with the RoPE factors 'long', here 'short'" in replay(phi, Recorded.of(reply, "here")).notes

@@ -77,6 +77,38 @@ class TestSame:
         assert stream.reply.finish_reason == "interrupted"
         assert again(stream.reply.to_dict(), stream.reply.text).same
 
+    @pytest.mark.parametrize("together", [False, True])
+    def test_an_interrupted_answer_in_a_conversation_longer_than_the_context_is_the_same(self, phi, together):
+        turns = [("user", HAIKU), ("assistant", "Waves come and go, and the tide is in no hurry")] * 9
+        talk = [{"role": role, "content": text} for role, text in [*turns, ("user", "Now about ice")]]
+        phi.backend = Engine()
+        whole = phi(talk, n_ctx=256, max_tokens=100, temperature=3)
+        assert whole.left_out != phi(talk, n_ctx=256, max_tokens=5).left_out  # the answer's room decides
+        for length in (1, 5, 11):
+            stream = phi.stream_all([(talk, {"n_ctx": 256, "max_tokens": 100, "temperature": 3})])
+            stream = stream if together else phi.stream(talk, n_ctx=256, max_tokens=100, temperature=3)
+            [reply] = stream.replies if together else [stream.reply]
+            with stream.in_order():
+                for _ in stream:
+                    if len(reply.tokens) >= length:
+                        stream.stop()
+            assert (reply.finish_reason, reply.left_out) == ("interrupted", whole.left_out)
+            outcome = again(reply.to_dict(), reply.text)
+            assert outcome.same
+            assert outcome.reply.left_out == reply.left_out
+            assert outcome.reply.engine == reply.engine
+            assert [token.id for token in outcome.reply.tokens] == [token.id for token in reply.tokens]
+
+    def test_an_answer_whose_worker_was_killed_may_lack_the_text_that_was_held_back(self, phi):
+        whole = phi(HAIKU, temperature=0)
+        text = "".join(token.text for token in whole.tokens[:6]).lstrip()
+        reply = phi(HAIKU, temperature=0, stop=[f"{text[-3:]}, and so it never goes on"])
+        record = reply.to_dict() | {"finish_reason": "interrupted", "usage": {"completion_tokens": 6}}
+        assert again(record, text).same
+        assert again(record, text[:-3]).same
+        assert not again(record, text[:-4]).same
+        assert not again(record, text[:-1]).same
+
     def test_control_characters_are_compared_as_they_are_shown(self, phi):
         reply = phi(HAIKU, temperature=0)
         reply.text = "\x1b" + reply.text
@@ -151,6 +183,7 @@ class TestDifferent:
         ({"engine": {"n_gpu_layers": "all"}}, "n_gpu_layers"),
         ({"model": "nope"}, "unknown model"),
         ({"finish_reason": "interrupted", "usage": {"completion_tokens": 0}}, "before its first token"),
+        ({"finish_reason": "interrupted", "usage": {"completion_tokens": "9"}}, "completion_tokens is '9'"),
     ],
 )
 def test_a_record_that_nobody_can_run_again_is_named(phi, change, says):

@@ -67,6 +67,8 @@ def evaluate(
                     )
                 if step := writer.step(row):
                     yield step
+                if writer.finish_reason:
+                    break
         except Interrupted:
             if not writer.token >= 0:
                 raise

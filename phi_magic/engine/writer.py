@@ -123,6 +123,8 @@ class Writer:
             self._count - self._thought == self._request.max_tokens and not self._text.undecided
         ):
             self.finish_reason = "length"
+        elif self._count == self._request.ends_after:
+            self.finish_reason = "interrupted"
         return Step(self._index, token, text, self._clock(), drawn, self._text.thought, self._thought)
 
     def finish(self) -> Finished:

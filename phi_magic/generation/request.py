@@ -101,6 +101,8 @@ class GenerationRequest:
         known: records of the first tokens of ``begin``, taken from another answer to the same question. A backend
             may use them instead of evaluating these tokens again.
         continues: whether another question is likely to follow in this conversation.
+        ends_after: end the answer, as an interrupt does, after so many tokens; 0: nowhere. ``max_tokens`` alone says how
+            much room the answer is given.
         identify: whether the answer ends only when the SHA-256 of the model's file is known.
     """
 
@@ -118,6 +120,7 @@ class GenerationRequest:
     choices: tuple[str, ...] = ()
     given: str | None = None
     now: str = ""
+    ends_after: int = 0
     begin: tuple[int, ...] = ()
     top_logprobs: int = 0
     known: tuple[Token, ...] = ()

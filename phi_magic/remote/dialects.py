@@ -92,13 +92,14 @@ class Dialect:
     def body(self, request: GenerationRequest, model: str) -> dict[str, Any]:
         """The parameters of a request as this server takes them: all but the prompt."""
         sampling = request.sampling
+        longest = min(request.max_tokens, request.ends_after or request.max_tokens)
         body: dict[str, Any] = {
             "model": model,
             "stream": True,
             "temperature": 0.0 if sampling.greedy else sampling.temperature,
             "top_p": sampling.top_p or 1.0,  # 0 is off for us, and one token for others
             "seed": request.seed,
-            "max_tokens": max(1, request.max_tokens - len(request.begin)),
+            "max_tokens": max(1, longest - len(request.begin)),
             "presence_penalty": 0,
             "frequency_penalty": 0,
             **self.always,

@@ -25,9 +25,9 @@ class Output:
         self._live = live
         self._pace = Pace(interval, clock)
 
-    def draw(self, bundle: Callable[[], dict[str, Any]]) -> None:
-        """Show what ``bundle`` returns, if a redraw is due."""
-        if self._live and self._pace.due:
+    def draw(self, bundle: Callable[[], dict[str, Any]], *, whole: bool = False) -> None:
+        """Show what ``bundle`` returns, if a redraw is due or all is ``whole``."""
+        if self._live and (whole or self._pace.due):
             with self._pace.drawing():
                 self.show(bundle())
 
@@ -50,7 +50,7 @@ class View(Protocol):
         """Show what is going on before the first token."""
 
     def grow(self, reply: Reply, piece: str) -> None:
-        """Show the reply, to which ``piece`` was added."""
+        """Show the reply, to which ``piece`` was added. A whole reply is shown at once: its record may be awaited yet."""
 
     def finish(self, reply: Reply) -> None:
         """Show the reply; nothing will be added to it."""
@@ -99,7 +99,10 @@ class CellView:
         self._output.show({**_note(text), "text/plain": f"({text})"})
 
     def grow(self, reply: Reply, piece: str) -> None:
-        self._output.draw(lambda: self._bundle(reply, whole=False))
+        if reply.timings.total:
+            self._output.show(self._bundle(reply))
+        else:
+            self._output.draw(lambda: self._bundle(reply, whole=False))
 
     def finish(self, reply: Reply) -> None:
         metadata = {"phi_magic": reply.record()}
@@ -154,6 +157,7 @@ class TerminalView:
         self._show_stats = show_stats
         self._stream = stream
         self._status = ""
+        self._written = False  # in one piece
 
     def status(self, text: str) -> None:
         if self._err.isatty():
@@ -168,11 +172,13 @@ class TerminalView:
         self._clear()
         if self._stream:
             self._write(piece)
+        elif reply.timings.total:
+            self._write_whole(reply)
 
     def finish(self, reply: Reply) -> None:
         self._clear()
         if not self._stream:
-            self._write(reply.text)
+            self._write_whole(reply)
         if reply.text and not reply.text.endswith("\n"):
             self._write("\n")
         if self._show_stats or reply.left_out:
@@ -184,6 +190,11 @@ class TerminalView:
         if text:
             self._err.write(f"{text}\n")
             self._err.flush()
+
+    def _write_whole(self, reply: Reply) -> None:
+        if not self._written:
+            self._written = True
+            self._write(reply.text)
 
     def _write(self, text: str) -> None:
         from .rendering import to_text

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from phi_magic import Phi, PhiError
+from phi_magic.display import TerminalView
 from phi_magic.interrupt import Stop
 from phi_magic.models import fingerprint
 from phi_magic.models.fingerprint import Identity, file_sha256
@@ -155,3 +156,67 @@ def test_a_file_that_goes_away_has_none():
 
 def test_the_hub_s_cache_bears_it_as_a_name():
     assert Identity(Path("not-read.gguf"), "f" * 64).sha256 == "f" * 64
+
+
+class TestShownFirst:
+    """A whole answer is shown before its model's hash is waited for."""
+
+    @pytest.fixture
+    def ip(self, shell):
+        shutil.copy(DEMO, "mine.gguf")
+        shell.kernel = None  # what a notebook's shell has
+        shell.run_line_magic("load_ext", "phi_magic")
+        for setting in ("model = 'mine.gguf'", "refresh_interval = 60", "max_tokens = 12", "seed = 1", "n_threads = 1"):
+            shell.run_line_magic("config", f"Phi.{setting}")
+        return shell
+
+    @pytest.fixture
+    def waits(self, ip, monkeypatch):
+        """What was shown last whenever the hash was waited for; it is computed from then on."""
+        awaited, waits = threading.Event(), []
+        real, wait = fingerprint.sha256_of, Identity.wait
+        monkeypatch.setattr(fingerprint, "sha256_of", lambda path: awaited.wait(60) and real(path))
+
+        def shown(identity, stop):
+            waits.append(ip.display_pub.outputs[-1]["data"]["text/plain"])
+            awaited.set()
+            wait(identity, stop)
+
+        monkeypatch.setattr(Identity, "wait", shown)
+        return waits
+
+    @pytest.mark.parametrize("options", ["", "--no-stream", "-f html", "--cache answers.sqlite"])
+    def test_of_a_cell(self, ip, waits, options):
+        reply = ip.run_cell_magic("phi", options, "Write a haiku")
+        assert waits[0].split() == reply.text.split()
+        final = [one for one in ip.display_pub.outputs if "phi_magic" in one["metadata"]][-1]
+        assert final["metadata"]["phi_magic"]["model_sha256"] == reply.model_sha256 == file_sha256(DEMO)
+
+    def test_in_a_terminal(self, ip, waits, capsys):
+        del ip.kernel
+        stream = Phi(model="mine.gguf", max_tokens=12, seed=1).stream("Write a haiku")
+        view = TerminalView(sys.stdout, sys.stderr, stream=False)
+        ip.display_pub.outputs.append({"data": {"text/plain": ""}})
+        for piece in stream:
+            view.grow(stream.reply, piece)
+        assert waits == [""]
+        assert capsys.readouterr().out == stream.reply.text
+        view.finish(stream.reply)
+        assert capsys.readouterr().out.strip() == ""
+
+    def test_of_a_sweep(self, ip, waits):
+        ip.run_cell_magic("phi_sweep", "seed=1,2 -o frame", "Write a haiku")
+        assert all(text.split()[0] in waits[0] for text in ip.user_ns["frame"]["text"])
+        assert "interrupted" not in waits[0]
+
+    def test_of_a_map(self, ip, waits):
+        ip.user_ns["rows"] = ["ice", "snow"]
+        ip.run_cell_magic("phi_map", "rows -o replies", "Write a haiku about {{ text }}")
+        assert "2 of 2 rows" in waits[0]
+
+    def test_a_cached_answer_is_kept_once_the_hash_is_known(self, ip, waits):
+        first = ip.run_cell_magic("phi", "--cache answers.sqlite", "Write a haiku")
+        assert not first.from_cache
+        again = ip.run_cell_magic("phi", "--cache answers.sqlite", "Write a haiku")
+        assert again.from_cache
+        assert again.text == first.text

@@ -190,6 +190,7 @@ class Cached:
             for event in events:
                 keeping.add(event)
                 yield event
+        keeping.keep(wait=True)
 
     def generate_many(
         self,
@@ -212,11 +213,18 @@ class Cached:
             return
         others = [keeping.request for _, keeping in asked]
         events = self._backend.generate_many(others, stop, keep_errors=keep_errors, on_status=on_status)
-        with closing(events):  # type: ignore[type-var]  # events are a generator's
-            for event in events:
-                index, keeping = asked[event.index]
-                keeping.add(event)
-                yield msgspec.structs.replace(event, index=index)
+        try:
+            with closing(events):  # type: ignore[type-var]  # events are a generator's
+                for event in events:
+                    index, keeping = asked[event.index]
+                    keeping.add(event)
+                    keeping.keep()
+                    yield msgspec.structs.replace(event, index=index)
+            for _, keeping in asked:
+                keeping.keep(wait=True)
+        finally:  # also where a caller needs no more, or the worker ended
+            for _, keeping in asked:
+                keeping.keep()
 
     def look(
         self,
@@ -249,7 +257,7 @@ class Cached:
 class _Keeping:
     """One request's answer, on its way from the store or into it.
 
-    Where the hash of the model's file is not known yet, it is computed beside the answer, which is then kept at its end.
+    Where the hash of the model's file is not known yet, it is computed beside the answer, which is kept when it is known.
     """
 
     def __init__(self, store: Store, request: GenerationRequest, stop: Stop, *, together: bool) -> None:
@@ -261,6 +269,7 @@ class _Keeping:
         self._path = Path()
         self._sha256: str | None = None
         self._dated = False
+        self._identity: Identity | None = None  # of the model that wrote the whole answer
 
     def known(self) -> list[Event] | None:
         """The events of the answer, as of now; None where it is not there."""
@@ -273,7 +282,7 @@ class _Keeping:
         return [_again(event, file) for event in events] if events else None
 
     def add(self, event: Event) -> None:
-        """Take in an event of a new answer; a whole answer is kept."""
+        """Take in an event of a new answer; :meth:`keep` keeps a whole one."""
         self._events.append(event)
         if isinstance(event, Started):
             self._path, self._sha256 = Path(event.path), event.model_sha256
@@ -281,11 +290,25 @@ class _Keeping:
         if isinstance(event, Finished):
             if event.reason in ("stop", "length") and self.request.exact and not self._dated:
                 name = self.request.model.name
-                identity = Identity(self._path, name if is_address(name) else self._sha256)
-                identity.wait(self._stop)
-                if identity.sha256:
-                    self._store.put(_key(self.request, identity.sha256, self._pass), self._events)
-            self._events = []
+                self._identity = Identity(self._path, name if is_address(name) else self._sha256)
+            else:
+                self._events = []
+
+    def keep(self, *, wait: bool = False) -> None:
+        """Put a whole answer into the store, once, where the hash of the model's file is known.
+
+        Args:
+            wait: wait until it is.
+        """
+        if self._identity is None:
+            return
+        if wait:
+            self._identity.wait(self._stop)
+        pending = self._identity.pending
+        if self._identity.sha256:
+            self._store.put(_key(self.request, self._identity.sha256, self._pass), self._events)
+        if self._identity.sha256 or not pending:
+            self._identity, self._events = None, []
 
     def _file(self) -> ModelFile | None:
         """The model's file with its hash, where both are known."""

@@ -167,14 +167,16 @@ class StreamAll(Running[int, "list[Reply]"]):
 
 
 def _pieces(question: Question, backend: Backend, stop: Stop, on_status: OnStatus) -> Generator[str, None, None]:
-    """Yield the pieces of an answer's text, and fill in its reply; an empty piece where its thoughts grew."""
+    """Yield the pieces of an answer's text, and fill in its reply; an empty piece where its thoughts grew, and
+    where it is whole and its model is yet to be identified.
+    """
     events = backend.generate(question.request, stop, on_status=on_status)
     with closing(_recorded([question], events, stop)) as recorded:
         thought = 0
         for _, text in recorded:
-            if text or len(question.reply.reasoning) > thought:
+            if text is None or text or len(question.reply.reasoning) > thought:
                 thought = len(question.reply.reasoning)
-                yield text
+                yield text or ""
 
 
 def _numbers(
@@ -195,8 +197,11 @@ def _numbers(
 
 def _recorded(
     questions: Sequence[Question], events: Iterator[Event], stop: Stop
-) -> Generator[tuple[int, str], None, None]:
-    """Fill in the replies, and yield the number and the new text of each event; identify the models meanwhile."""
+) -> Generator[tuple[int, str | None], None, None]:
+    """Fill in the replies, and yield the number and the new text of each event; identify the models meanwhile.
+
+    The text is None where an answer ends whose model is not identified yet: it can be shown before the wait.
+    """
     from ..models.fingerprint import Identity
     from .backend import Finished, Started
     from .record import Recorder
@@ -211,10 +216,12 @@ def _recorded(
                 text = recorders[number].apply(event)
                 if isinstance(event, Started) and event.path and questions[number].request.identify:
                     identities[number] = Identity(Path(event.path), event.model_sha256)
+                awaited = False
                 if isinstance(event, Finished):
+                    awaited = number in identities and identities[number].pending
                     with stop.interrupt_at_once():  # the validators of a class may take any time
                         questions[number].parse()
-                yield number, text
+                yield number, None if awaited and not text else text
         for identity in identities.values():
             identity.wait(stop)
     except Interrupted:

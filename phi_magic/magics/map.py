@@ -91,7 +91,8 @@ class MapMagics(PhiMagics):
         with labelling.stream.finishing(finish):
             for _ in labelling:
                 if not quiet:
-                    output.draw(labelling.bundle)
+                    progress = labelling.progress
+                    output.draw(labelling.bundle, whole=progress.done == progress.count)
 
 
 def _split(line: str) -> tuple[list[str], str, str]:

@@ -63,7 +63,8 @@ class SweepMagics(PhiMagics):
 
         def draw(status: str = "") -> None:
             if not quiet:
-                output.draw(lambda: table(grid, stream.replies, status).bundle())
+                whole = all(reply.timings.total for reply in stream.replies)
+                output.draw(lambda: table(grid, stream.replies, status).bundle(), whole=whole)
 
         stream = self.phi.stream_all(questions(prompt, grid, options, self.phi.seed), on_status=draw)
 

@@ -146,7 +146,12 @@ class Identity:
         """None as long as it is not there."""
         return self._thread.sha256 if self._thread else self._known
 
+    @property
+    def pending(self) -> bool:
+        """Whether it is being computed."""
+        return self._thread is not None and self._thread.is_alive()
+
     def wait(self, stop: Stop) -> None:
         """Return once the hash is there, or ``stop`` is set."""
-        while self._thread and self._thread.is_alive() and not stop.requested:
+        while self._thread and self.pending and not stop.requested:
             self._thread.join(_PATIENCE)

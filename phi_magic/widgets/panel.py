@@ -171,7 +171,7 @@ class Panel:
         reply, pace = stream.reply, Pace(self.phi.refresh_interval)
         with stream.in_order():
             for _ in stream:
-                if pace.due:
+                if pace.due or reply.timings.total:  # whole: its record may be awaited yet
                     with pace.drawing():
                         self._show_answer(reply)
                         self.status.say(f"{reply.usage.completion_tokens} tokens · {reply.timings.speed}")

@@ -16,7 +16,7 @@ from typing import Any
 from .errors import PhiError
 from .generation.plan import Plan
 from .generation.request import is_address
-from .generation.thoughts import CLOSING, OPENING
+from .generation.thoughts import TAGS
 from .models.files import file_sha256, resolve
 from .paths import read_text, show_path
 from .phi import Phi
@@ -136,9 +136,9 @@ def _compared(recorded: Recorded, reply: Reply) -> str:
 
 def _without_held_back(reply: Reply) -> Iterator[str]:
     """An interrupted answer as a worker leaves it that was ended from outside: without the text that it held back, which
-    may begin a stop text or a tag of thoughts, or is part of a character.
+    may begin a stop text or thoughts, or is part of a character.
     """
-    awaited = [*reply.params["stop"], OPENING, CLOSING]
+    awaited = [*reply.params["stop"], *(text for tags in TAGS for text in (tags.opening, tags.answer))]
     for length in range(1, min(len(reply.text), max(map(len, awaited))) + 1):
         end = reply.text[-length:].removesuffix("\ufffd")
         if not end or any(text.startswith(end) for text in awaited):

@@ -1,6 +1,7 @@
 """The real llama_cpp.server and the real llama-server, both with the shipped model, beside the local backend."""
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -11,9 +12,11 @@ from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from phi_magic import Phi, PhiError
+from phi_magic.sampling import stages
 
 DEMO = str(files("phi_magic") / "demo" / "phi-demo.gguf")
 LLAMA_SERVER = Path(__file__).parents[2] / "build" / "llama-server" / "cmake" / "bin" / "llama-server"
@@ -27,9 +30,25 @@ SCHEMA = {
 }
 
 
+def posted(url, body):
+    """What a server answers, asked without phi_magic."""
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as response:
+        return json.load(response)
+
+
+def tokenize(text):
+    return {"content": text, "parse_special": True, "add_special": True, "with_pieces": True}
+
+
+def kept(position, **settings):
+    """The texts of the tokens that may be drawn."""
+    return {position.names[token] for token in np.flatnonzero(stages(position.logits, (), **settings).kept)}
+
+
 @contextmanager
 def running(command, log):
-    """Run a server until the block ends; yields its address."""
+    """Run a server until the block ends; yields its address and its process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -44,7 +63,7 @@ def running(command, log):
             except (urllib.error.URLError, OSError):
                 assert process.poll() is None, log.read_text()
                 time.sleep(0.1)
-        yield url
+        yield url, process
     finally:
         process.kill()
         process.wait()
@@ -53,7 +72,7 @@ def running(command, log):
 @pytest.fixture(scope="module")
 def python_server(tmp_path_factory):
     command = [sys.executable, "-m", "llama_cpp.server", "--model", DEMO, "--n_ctx", "512", "--logits_all", "true"]
-    with running(command, tmp_path_factory.mktemp("server") / "log") as url:
+    with running(command, tmp_path_factory.mktemp("server") / "log") as (url, _):
         yield url
 
 
@@ -62,7 +81,7 @@ def llama_server(tmp_path_factory):
     if not LLAMA_SERVER.exists():
         pytest.skip("llama-server is not built: make llama-server builds it, in ten minutes")
     command = [str(LLAMA_SERVER), "--model", DEMO, "--ctx-size", "4096", "--parallel", "8"]
-    with running(command, tmp_path_factory.mktemp("server") / "log") as url:
+    with running(command, tmp_path_factory.mktemp("server") / "log") as (url, _):
         yield url
 
 
@@ -85,6 +104,39 @@ def test_the_greedy_text_after_the_same_tokens_is_the_local_one(phi, local):
     assert phi(RAW, raw=True).text == local(RAW, raw=True).text
 
 
+def test_llama_cpp_server_penalises_the_answer_alone_as_the_local_backend_does(python_server, local):
+    phi = Phi(model=python_server, seed=1, max_tokens=30, temperature=0)
+    assert phi.repeat_penalty == 1.1
+    assert phi(RAW, raw=True).text == local(RAW, raw=True, repeat_penalty=1.1).text
+
+
+def test_llama_server_penalises_the_prompt_too_which_explains_its_other_text(llama_server, local):
+    reply = Phi(model=llama_server, seed=1, max_tokens=30, temperature=0)(RAW, raw=True, top_logprobs=1)
+    prompt = [one["id"] for one in posted(llama_server.removesuffix("/v1") + "/tokenize", tokenize(RAW))["tokens"]]
+    answer: list[int] = []
+    for token in reply.tokens:
+        logits = local.look(RAW, answer, raw=True).logits
+        chances = stages(logits, [*prompt, *answer], temperature=0, repeat_penalty=1.1, repeat_last_n=64)
+        assert token.id == int(chances.penalised.argmax())
+        answer.append(token.id)
+    assert reply.text != local(RAW, raw=True, repeat_penalty=1.1).text
+
+
+@pytest.mark.parametrize(("server", "before"), [("python_server", True), ("llama_server", False)])
+def test_top_p_cuts_before_the_temperature_on_llama_cpp_server_and_after_it_on_llama_server(
+    request, local, server, before
+):
+    settings = {"top_p": 0.6, "temperature": 3, "repeat_penalty": 1}
+    here = local.look(RAW, raw=True)
+    after_it = kept(here, **settings)
+    before_it = kept(here, **settings | {"temperature": 1})
+    assert before_it < after_it
+    phi = Phi(model=request.getfixturevalue(server), max_tokens=1, **settings)
+    drawn = {phi(RAW, raw=True, seed=seed).text for seed in range(40)}
+    assert drawn <= (before_it if before else after_it)
+    assert (drawn <= before_it) is before
+
+
 def test_so_it_is_in_a_conversation_where_the_server_begins_a_sequence_as_the_model_wants(llama_server, local):
     phi = Phi(model=llama_server, seed=1, max_tokens=30, temperature=0, repeat_penalty=1)
     reply = phi(HAIKU)
@@ -94,11 +146,7 @@ def test_so_it_is_in_a_conversation_where_the_server_begins_a_sequence_as_the_mo
 
 def test_llama_cpp_server_leaves_the_first_token_out_which_explains_its_other_text(python_server, local):
     body = {"messages": [{"role": "user", "content": HAIKU}], "max_tokens": 1}
-    request = urllib.request.Request(
-        f"{python_server}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request) as response:
-        counted = json.load(response)["usage"]["prompt_tokens"]
+    counted = posted(f"{python_server}/chat/completions", body)["usage"]["prompt_tokens"]
     assert counted == local(HAIKU, max_tokens=1).usage.prompt_tokens - 1  # its chat endpoint adds no <s>
 
 
@@ -122,13 +170,28 @@ def test_an_answer_follows_its_schema(phi):
     assert 0 <= data["age"] <= 99
 
 
-def test_a_stop_ends_it_and_the_next_is_answered(phi, local):
-    stream = phi.stream(RAW, raw=True, max_tokens=400, stop=[])
-    next(stream)
+def test_a_stop_keeps_what_has_come_and_the_next_is_answered(phi, local):
+    whole = local(RAW, raw=True).text
+    stream = phi.stream(RAW, raw=True)
+    begun = next(stream)
     stream.stop()
     stream.run()
-    assert stream.reply.finish_reason in {"interrupted", "stop"}
-    assert phi(RAW, raw=True).text == local(RAW, raw=True).text
+    assert whole.startswith(stream.reply.text)
+    assert stream.reply.text.startswith(begun)
+    assert phi(RAW, raw=True).text == whole
+
+
+def test_a_server_that_is_killed_in_mid_answer_leaves_what_it_wrote(slow_model, tmp_path):
+    command = [sys.executable, "-m", "llama_cpp.server", "--model", str(slow_model), "--n_ctx", "2048"]
+    with running(command, tmp_path / "log") as (url, process):
+        stream = Phi(model=url, seed=1, max_tokens=1500).stream("Go on")
+        begun = next(stream)
+        process.kill()
+        with pytest.raises(PhiError) as error:
+            stream.run()
+    assert re.match(r"http://127\.0\.0\.1:\d+/v1: the connection broke: ", str(error.value))
+    assert stream.reply.text.startswith(begun)
+    assert stream.reply.finish_reason == "interrupted"
 
 
 def test_many_are_answered_in_order(phi):

@@ -35,7 +35,7 @@ help:
 	@echo "make docs    the pages of docs/ and the reference, into build/docs"
 	@echo "make model   train the shipped model again"
 	@echo "make bench   measure speed and memory beside Llama and Candle, for docs/performance.md; an hour"
-	@echo "make llama-server  build llama.cpp's server from the same sources, for tests/remote"
+	@echo "make llama-server  build llama.cpp's server from the same sources; make test-servers runs tests/remote with it"
 	@echo "make candle  build Candle, the reference, and compare its tokens with ours"
 
 .PHONY: demo
@@ -105,6 +105,10 @@ bench: $(DEVELOP)
 .PHONY: llama-server
 llama-server: $(DEVELOP)
 	$(BIN)/python tools/build_llama_server.py
+
+.PHONY: test-servers
+test-servers: $(DEVELOP)
+	$(BIN)/python -m pytest tests/remote
 
 .PHONY: candle
 candle: $(DEVELOP)

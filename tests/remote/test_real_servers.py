@@ -79,7 +79,7 @@ def python_server(tmp_path_factory):
 @pytest.fixture(scope="module")
 def llama_server(tmp_path_factory):
     if not LLAMA_SERVER.exists():
-        pytest.skip("llama-server is not built: make llama-server builds it, in ten minutes")
+        pytest.skip("llama-server is not built: make llama-server test-servers builds it and runs these tests")
     command = [str(LLAMA_SERVER), "--model", DEMO, "--ctx-size", "4096", "--parallel", "8"]
     with running(command, tmp_path_factory.mktemp("server") / "log") as (url, _):
         yield url

@@ -15,7 +15,7 @@ from ..generation.request import GenerationRequest
 from ..generation.thoughts import Thoughts
 from ..reply import Alternative, FinishReason, Token, Usage
 from . import client
-from .client import decoded, quoted
+from .said import decoded, quoted
 from .servers import Server
 
 Byte: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=255)]

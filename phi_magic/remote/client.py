@@ -8,35 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
-from ..errors import PhiError, PromptTooLong
+from ..errors import PhiError
 from ..models.retry import LONGEST_WAIT, PASSING, PATIENCE
 from .address import Address
+from .said import KEY, MOST_EVENT, Said, decoded, deep, events, quoted, shown, too_long
 
-KEY = "PHI_MAGIC_API_KEY"
 CONNECT = 10.0  # seconds until a server that does not answer is not there
 SILENCE = 600.0  # seconds without an answer until a server is given up; reading a long prompt takes minutes
 GLANCE = 5.0  # seconds that a server has to say of what kind it is
-MOST_EVENT = 4 << 20  # bytes of an event of a stream: some thousand times what a token takes
 MOST_TOKEN = 64 << 10  # bytes of a stream for each token of the longest answer; with 20 alternatives it takes 3,000
 _DEEPEST = 32  # levels of what a server says of itself
 MOST_BODY = 256 << 20  # bytes of an answer that is not a stream: the log-probabilities of a large vocabulary
-#: How vLLM (0.6 to 0.33) says how long a prompt is, and how long it may be.
-_TOKENS = r"(\d{1,9}) (?:in the messages|in the prompt|input tokens)"
-_CONTEXT = r"context length is (?:only )?(\d{1,9})"
-_MOST_SAID = 300  # characters shown of what a server says
-
-Said = TypeVar("Said")
 
 
 class Refused(PhiError):
@@ -89,7 +80,7 @@ class Client:
             said: Any = decoded(content, Any)
         except msgspec.DecodeError:
             raise PhiError(f"{self.base}: sends what is not JSON{quoted(content)}; is the address right?") from None
-        if _deep(said, _DEEPEST):
+        if deep(said, _DEEPEST):
             raise PhiError(f"{self.base}: sends JSON of more than {_DEEPEST} levels, as no server does")
         return said
 
@@ -117,7 +108,7 @@ class Client:
                 said = quoted(await _body(response, MOST_EVENT))
                 raise PhiError(f"{self.base}: sends {kind or 'nothing'} instead of an answer piece by piece{said}")
             most = 2 * MOST_EVENT + tokens * MOST_TOKEN
-            async for data in _events(response.aiter_bytes(), self.base, most):
+            async for data in events(response.aiter_bytes(), self.base, most=most, silence=SILENCE):
                 if data.strip() == b"[DONE]":
                     return
                 yield data
@@ -145,16 +136,16 @@ class Client:
         except library.ConnectError as error:
             if "CERTIFICATE" in str(error):
                 raise PhiError(
-                    f"{self.base}: its TLS certificate is not trusted ({_shown(str(error))}); nothing was sent. Where it is "
+                    f"{self.base}: its TLS certificate is not trusted ({shown(str(error))}); nothing was sent. Where it is "
                     "your own authority's, name the authority's file in the environment variable SSL_CERT_FILE"
                 ) from None
-            raise PhiError(f"{self.base}: no server answers there ({_shown(str(error))}); is it running?") from None
+            raise PhiError(f"{self.base}: no server answers there ({shown(str(error))}); is it running?") from None
         except library.ConnectTimeout:
             raise PhiError(f"{self.base}: no server answers there within {CONNECT:g} s; is it running?") from None
         except library.TimeoutException:
             raise PhiError(f"{self.base}: the server has said nothing for {silence or SILENCE:g} s") from None
         except (library.HTTPError, library.InvalidURL) as error:
-            raise PhiError(f"{self.base}: the connection broke: {_shown(str(error) or type(error).__name__)}") from None
+            raise PhiError(f"{self.base}: the connection broke: {shown(str(error) or type(error).__name__)}") from None
 
     @asynccontextmanager
     async def _accepted(self, build: Callable[[], Any], patience: int) -> AsyncIterator[Any]:
@@ -190,7 +181,7 @@ class Client:
     async def _refusal(self, response: Any) -> PhiError:
         status = response.status_code
         if 300 <= status < 400:
-            where = _shown(response.headers.get("Location", "another address"))
+            where = shown(response.headers.get("Location", "another address"))
             return Refused(
                 f"{self.base}: the server points to {where}, which is not followed; name it, if it is right", status
             )
@@ -202,35 +193,7 @@ class Client:
             )
             return Refused(f"{self.base}: the server answers {status} and {advice}", status)
         content = await _body(response, MOST_EVENT)
-        return _too_long(content) or Refused(f"{self.base}: the server answers {status}{quoted(content)}", status)
-
-
-class _Excess(msgspec.Struct):
-    """What llama-server says of a prompt that is too long; vLLM says it in words alone."""
-
-    message: str
-    n_prompt_tokens: int | None = None
-    n_ctx: int | None = None
-
-
-class _Refusal(msgspec.Struct):
-    error: _Excess
-
-
-def _too_long(content: bytes) -> PromptTooLong | None:
-    """The error of a prompt that the model's context has no room for; None where a server refuses something else."""
-    try:
-        said = decoded(content, _Refusal).error
-    except msgspec.DecodeError:
-        return None
-    in_words = (re.search(pattern, said.message) for pattern in (_TOKENS, _CONTEXT))
-    tokens, context = (
-        told or (found and int(found[1]))
-        for told, found in zip((said.n_prompt_tokens, said.n_ctx), in_words, strict=True)
-    )
-    if not (tokens and context):
-        return None
-    return PromptTooLong(f"the prompt has {tokens} tokens, the server's context {context}: shorten it", tokens, context)
+        return too_long(content) or Refused(f"{self.base}: the server answers {status}{quoted(content)}", status)
 
 
 def http() -> Any:
@@ -255,24 +218,6 @@ def _proxied(address: Address) -> bool:
     return not address.local and (address.base.startswith("https:") or not _headers())
 
 
-def decoded(content: bytes, kind: type[Said]) -> Said:
-    """Read JSON.
-
-    Raises:
-        msgspec.DecodeError: it is none, of another form, or nested too deep.
-    """
-    try:
-        return msgspec.json.decode(content, type=kind)
-    except RecursionError:
-        raise msgspec.DecodeError("it is nested too deep") from None
-
-
-def _deep(said: Any, levels: int) -> bool:
-    """Whether a value has more levels than it may have."""
-    inner = said.values() if isinstance(said, dict) else said if isinstance(said, list) else ()
-    return levels == 0 or any(_deep(one, levels - 1) for one in inner)
-
-
 async def _body(response: Any, most: int) -> bytes:
     """The content of a response, cut where it is longer than it may be."""
     content = bytearray()
@@ -281,59 +226,3 @@ async def _body(response: Any, most: int) -> bytes:
         if len(content) > most:
             break
     return bytes(content)
-
-
-async def _events(pieces: AsyncIterator[bytes], base: str, most: int) -> AsyncIterator[bytes]:
-    """The data of server-sent events, however the bytes are cut.
-
-    llama-server named an error in mid-stream in a field of its own, ``error``, until it sent OpenAI's form (b10016 does).
-    Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
-    """
-    rest, size, total = [], 0, 0
-    data: list[bytes] = []
-    heard = time.monotonic()
-    async for piece in pieces:
-        total += len(piece)
-        if total > most:
-            raise PhiError(f"{base}: sends more than {most >> 20} MB, as no answer of this length does")
-        head, newline, tail = piece.rpartition(b"\n")
-        if not newline:
-            rest.append(piece)
-            size += len(piece)
-        else:
-            lines = b"".join([*rest, head]).split(b"\n")
-            rest, size = [tail], len(tail)
-            for line in lines:
-                field, _, value = line.rstrip(b"\r").partition(b":")
-                if field == b"data":
-                    data.append(value.removeprefix(b" "))
-                elif field == b"error":
-                    data.append(b'{"error":' + value + b"}")
-                elif not field and not value and data:
-                    yield b"\n".join(data)
-                    data, heard = [], time.monotonic()
-        if size + sum(map(len, data)) > MOST_EVENT:
-            raise PhiError(f"{base}: sends more than {MOST_EVENT >> 20} MB in one event, as no answer does")
-        if time.monotonic() - heard > SILENCE:  # comments alone, which keep a connection open
-            raise PhiError(f"{base}: the server has written nothing for {SILENCE:g} s")
-    if data:
-        yield b"\n".join(data)
-
-
-def quoted(content: bytes) -> str:
-    """What a server says beside its status, to end a sentence with: the message of its JSON, or a little of its text."""
-    text = content[:10_000].decode("utf-8", "replace").strip()
-    try:
-        told: Any = decoded(content, Any)
-        error = told.get("error") or told.get("detail") or told.get("message")
-        text = str(error.get("message") or error) if isinstance(error, dict) else str(error or text)
-    except (msgspec.DecodeError, AttributeError, RecursionError):
-        if text.startswith("<"):
-            text = "a page (HTML)"
-    return f": {_shown(text)}" if text else ""
-
-
-def _shown(text: str) -> str:
-    """A little of what a server says, without the key, which some servers repeat."""
-    key = os.environ.get(KEY, "").strip()
-    return (text.replace(key, "(the key)") if key else text)[:_MOST_SAID]

@@ -38,6 +38,7 @@ class Dialect:
         tokens: whether it gives token ids, takes them, and cuts texts into them.
         usage: whether it tells the counts of tokens at a stream's end, where asked.
         plain_schema: whether a schema is named as llama_cpp.server wants it, rather than as OpenAI does.
+        continues: what a conversation is sent with that ends with the beginning of an answer; None: it cannot go on there.
         at_once: whether it answers several requests at the same time.
         broke_off: why a stream may end before the answer does, to end a sentence with.
     """
@@ -52,6 +53,7 @@ class Dialect:
     tokens: bool = False
     usage: bool = True
     plain_schema: bool = False
+    continues: Mapping[str, Any] | None = None
     at_once: bool = True
     broke_off: str = ""
 
@@ -111,6 +113,25 @@ class Dialect:
             body["stream_options"] = {"include_usage": True}
         return body
 
+    def request(self, request: GenerationRequest, model: str, begun: str = "") -> tuple[str, dict[str, Any]]:
+        """The path and the body of a request of text.
+
+        Args:
+            begun: text that the answer begins with.
+
+        Raises:
+            PhiError: the answer cannot begin with it.
+        """
+        if request.raw:
+            prompt = "".join(message.content for message in request.messages)
+            return "/completions", self.completion(request, model, prompt + begun)
+        body = self.chat(request, model)
+        if begun:
+            if self.continues is None:
+                raise PhiError(f"{self.name} cannot go on within an answer of a conversation: with --raw it can")
+            body |= {"messages": [*body["messages"], {"role": "assistant", "content": begun}], **self.continues}
+        return "/chat/completions", body
+
     def chat(self, request: GenerationRequest, model: str) -> dict[str, Any]:
         """The request of an answer in a conversation."""
         body = self.body(request, model)
@@ -158,8 +179,9 @@ VLLM = Dialect(
     "vLLM",
     sends={"top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repetition_penalty"},
     ignores=frozenset({"repeat_last_n"}),
+    continues={"continue_final_message": True, "add_generation_prompt": False},
 )
-OLLAMA = Dialect("Ollama's /v1", ignores=frozenset(_OFF), logprobs_since=(0, 12, 11), completes=False)
+OLLAMA = Dialect("Ollama's /v1", ignores=frozenset(_OFF), logprobs_since=(0, 12, 11), completes=False, continues={})
 LM_STUDIO = Dialect("LM Studio", ignores=frozenset({"min_p", "repeat_last_n"}), logprobs=False)
 #: OpenAI's own server refuses a request with a parameter that it does not know, and so may this one.
 UNKNOWN = Dialect("a server of unknown kind", sends={}, ignores=frozenset(_OFF))

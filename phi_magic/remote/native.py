@@ -25,7 +25,7 @@ _FEW = 50  # of the likeliest tokens, asked for first: a text that makes sense i
 _ALL = 1 << 22  # more tokens than any vocabulary has
 
 #: The texts of the tokens at which llama.cpp ends an answer. Source: ``special_eog_ids`` in ``llama-vocab.cpp``, b10016.
-_ENDS = (
+ENDS = (
     *("<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>"),
     *("<|endoftext|>", "</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<eos>"),
     *("<end_of_utterance>", "<turn|>", "<|tool_response>", "<\uff5cend\u2581of\u2581sentence\uff5c>", "[e~["),
@@ -140,8 +140,8 @@ class Native:
 
     async def ends(self) -> frozenset[int]:
         """The ids of the tokens that end an answer, as their texts tell."""
-        pieces = await self._pieces("\n".join(_ENDS), parse_special=True)
-        return frozenset(one.id for one in pieces if one.data.decode("utf-8", "replace") in _ENDS)
+        pieces = await self._pieces("\n".join(ENDS), parse_special=True)
+        return frozenset(one.id for one in pieces if one.data.decode("utf-8", "replace") in ENDS)
 
     async def look(self, request: GenerationRequest, vocabulary: int) -> Position:
         """Return the log-probabilities after the prompt and ``request.begin``, as logits."""
@@ -156,7 +156,7 @@ class Native:
                 raise PhiError(f"{self._root}: the server has {vocabulary:,} tokens, and tells of token {token.id}")
             logits[token.id] = token.logprob_or_least
             names[token.id] = token.name
-        return Position(request.begin, logits, names, ends, told=len(likely))
+        return Position(request.begin, logits, names, ends, told=len(likely) if len(likely) < vocabulary else None)
 
     async def likeliest(self, tokens: Sequence[int], most: int) -> list[Likely]:
         """The likeliest tokens after others, the likeliest first."""

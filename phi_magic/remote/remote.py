@@ -21,6 +21,7 @@ from .answers import events
 from .background import call, drive
 from .client import Client
 from .given import begun, choose, score
+from .named import look
 from .native import Native
 from .servers import Server, forget, identify
 
@@ -91,8 +92,10 @@ class Remote:
         """See :meth:`phi_magic.generation.backend.Backend.look`; the tokens' names come with each position."""
 
         async def looked(asked: _Asked) -> Position:
-            native = asked.native("shows the probabilities of all tokens")
-            return await native.look(request, asked.server.vocabulary(asked.model))
+            if asked.server.dialect.tokens:
+                native = Native(asked.client, asked.address)
+                return await native.look(request, asked.server.vocabulary(asked.model))
+            return await look(asked.client, asked.server, asked.model, request, before)
 
         return _ask(request.model, looked, stop)
 
@@ -169,7 +172,7 @@ class _Asked:
     async def answer(self, request: GenerationRequest, index: int) -> AsyncGenerator[Event, None]:
         """Yield the events of an answer."""
         dialect = self.server.dialect
-        prompt: str | list[int] | None = None
+        prompt: list[int] | None = None
         beginning: list[Step] = []
         if dialect.tokens:
             native = Native(self.client, self.address)
@@ -182,10 +185,8 @@ class _Asked:
             if prompt and request.begin:
                 beginning = await begun(native, request, prompt)
                 prompt += request.begin
-        elif request.raw:
-            prompt = "".join(message.content for message in request.messages)
         if prompt is None:
-            path, body = "/chat/completions", dialect.chat(request, self.model)
+            path, body = dialect.request(request, self.model)
         else:
             path, body = "/completions", dialect.completion(request, self.model, prompt)
         async with aclosing(self.client.stream(self.address.base + path, body, tokens=request.max_tokens)) as pieces:

@@ -76,11 +76,12 @@ class Explorer:
     def of(cls, reply: Reply) -> Explorer:
         """Make an explorer where ``reply`` was written, with its settings and its tokens ahead."""
         params = {name: reply.params[name] for name in (*ANSWER_TRAITS, "n_ctx") if name in reply.params}
+        named = all(token.id >= 0 for token in reply.tokens)  # a server may tell their texts alone
         messages: list[Message] = [*reply.messages, {"role": "user", "content": reply.prompt}]
         return cls(
             Phi(model=reply.model, seed=reply.seed, **params),
             messages,
-            path=reply.tokens,
+            path=reply.tokens if named else (),
             raw=bool(reply.params.get("raw")),
             plan=Plan.of(reply.engine),
         )
@@ -254,8 +255,8 @@ class Explorer:
             for column in self.columns
             if column.ended
         ]
-        if position.told is not None and position.told < len(position.logits):
-            ends.append(f"the server tells {position.told:,} of {len(position.logits):,} tokens")
+        if position.told is not None:
+            ends.append(f"the server tells the {position.told:,} likeliest tokens")
         number = f"random number {random_number(self.seed, at):.4f}"
         self.status.say(" · ".join([f"step {at + 1}" + f" of {length}" * (at < length), number, *ends]))
         self.redraw()

@@ -3,7 +3,14 @@
 import pytest
 
 from phi_magic import Phi
+from phi_magic.remote import servers
 from tests.openai_server import OpenAIServer
+
+
+@pytest.fixture(autouse=True)
+def forgotten():
+    """No server is taken for another one that had its port before."""
+    servers._remembered.clear()
 
 
 @pytest.fixture
@@ -21,13 +28,13 @@ def phi(server):
 @pytest.fixture
 def served():
     """Makes a server of one kind, with what asks it."""
-    servers = []
+    made = []
 
     def make(dialect, **options):
-        servers.append(OpenAIServer(dialect, **options))
-        return servers[-1], Phi(model=servers[-1].url, seed=1)
+        made.append(OpenAIServer(dialect, **options))
+        return made[-1], Phi(model=made[-1].url, seed=1)
 
     yield make
-    for server in servers:
+    for server in made:
         server.shutdown()
         server.server_close()

@@ -124,7 +124,7 @@ def test_so_does_the_explorer(phi):
     explorer = Explorer(phi, "Well?")
     explorer.begin()
     explorer.wait()
-    assert "the server tells 4 of 400 tokens" in explorer.status.widget.value
+    assert "the server tells the 4 likeliest tokens" in explorer.status.widget.value
     explorer.close()
 
 

@@ -164,6 +164,12 @@ def test_log_probabilities_are_those_of_the_local_model(phi, local):
         assert one.rank == other.rank
 
 
+def test_the_likeliest_tokens_are_those_of_the_local_model(phi, local):
+    there, here = phi.look(RAW, raw=True), local.look(RAW, raw=True)
+    best = lambda position, at: position.names[int(np.argsort(-position.logits)[at])]  # noqa: E731
+    assert [best(there, at) for at in range(3)] == [best(here, at) for at in range(3)]
+
+
 def test_an_answer_follows_its_schema(phi):
     data = phi("How old?", schema=SCHEMA, temperature=0.8).data
     assert data is not None

@@ -265,7 +265,7 @@ def _tell(dropped: list[Turn]) -> None:
             turn.on_dropped()
 
 
-_ENDS = {"length": "cut at its longest", "interrupted": "interrupted"}
+_ENDS = {"length": "cut at its longest", "interrupted": "interrupted", "error": "failed"}
 
 
 def _path(path: Any) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 _REASONS = 5  # different reasons that one line quotes
@@ -18,6 +19,16 @@ class PhiError(Exception):
     def __init__(self, message: str) -> None:
         line = " ".join(message.splitlines())
         super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
+
+
+def wrong_type(error: Exception) -> str:
+    """What msgspec found of another type than was declared, and where, in a user's words."""
+    reason, _, where = str(error).partition(" - at `$.")
+    told = re.sub(r"\w+", lambda found: _KINDS.get(found[0], found[0]), reason.replace("`", ""))
+    return f"{where.rstrip('`') or 'an option'} has the wrong type: {told}"
+
+
+_KINDS = {"Expected": "expected"} | {"int": "a whole number", "bool": "True or False", "str": "a text", "null": "None"}
 
 
 class PromptTooLong(PhiError):

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from .errors import PhiError
+from .errors import PhiError, wrong_type
 from .generation.plan import Plan
 from .generation.request import is_address
 from .generation.thoughts import TAGS
@@ -218,7 +218,7 @@ def _answer(phi: Phi, record: Mapping[str, Any], plan: Plan | None, on_status: C
         "model": record["model"],
         "seed": record["seed"],
         "plan": plan,
-        "now": str(record["engine"].get("now", "")),
+        "now": record["engine"].get("now", ""),
     }
     options |= {name: params[name] for name in _EXTRAS | _WHERE_ASKED if name in params}
     prompt: list[Message] = [*record["messages"], {"role": "user", "content": record["prompt"]}]
@@ -237,18 +237,14 @@ def _checked(record: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         PhiError: it is not.
     """
-    checked = {"messages": [], "engine": {}, "usage": {}, "finish_reason": "", **record}
-    types = {"prompt": str, "model": str, "params": dict, "seed": int, "messages": list, "engine": dict, "usage": dict}
-    for name, kind in types.items():
-        if not isinstance(checked.get(name), kind):
-            raise PhiError(f"its record is not one of an answer: {name} is {str(checked.get(name, 'missing'))[:60]}")
-    for message in checked["messages"]:
-        if not (isinstance(message, dict) and all(isinstance(message.get(key), str) for key in ("role", "content"))):
-            raise PhiError("its record is not one of an answer: a message lacks its role or its content")
+    from msgspec import ValidationError, convert
+
+    checked = {"messages": [], "engine": {}, "usage": {}, "finish_reason": "stop", **record}
+    try:
+        convert(checked, Reply)
+    except ValidationError as error:
+        raise PhiError(f"its record is not one of an answer: {wrong_type(error)}") from None
     params = checked["params"]
-    begin = params.get("begin", [])
-    if not isinstance(begin, list) or not all(isinstance(token, int) for token in begin):
-        raise PhiError("its record is not one of an answer: begin is no list of token ids")
     if new := sorted(set(params) - _SETTINGS - _EXTRAS - _WHERE_ASKED):
         raise PhiError(f"its record tells of {', '.join(new)}, which this version does not know")
     if checked["finish_reason"] == "error":
@@ -303,8 +299,7 @@ def _plan(phi: Phi, record: Mapping[str, Any]) -> tuple[Plan, str]:
     ours = phi.describe(model=record["model"], profile="auto").plan
     theirs = {name: record["engine"].get(name, value) for name, value in asdict(ours).items() if name in _BITS}
     for name, value in theirs.items():
-        known = value in _CACHE_TYPES if name.endswith("_type") else type(value) is type(getattr(ours, name))
-        if not known:
+        if type(value) is not type(getattr(ours, name)) or (name.endswith("_type") and value not in _CACHE_TYPES):
             raise PhiError(f"its record is not one of an answer: the engine's {name} is {value!r:.40}")
     other = [
         f"{name} {value!r}, here {getattr(ours, name)!r}"

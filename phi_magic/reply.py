@@ -5,20 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, TypeAlias, TypedDict, get_args
+from typing import Any, Literal, TypeAlias, TypedDict
 
 FinishReason = Literal["stop", "length", "interrupted", "error"]
-
-
-#: The JSON types of a record's members, where one is not free.
-_KINDS: dict[str, Any] = {
-    **dict.fromkeys(["prompt", "model", "text", "finish_reason"], str),
-    **dict.fromkeys(["params", "engine", "usage", "timings"], dict),
-    **dict.fromkeys(["seed", "left_out"], int),
-    "messages": list,
-    "model_sha256": str | None,
-}
 
 
 class Message(TypedDict):
@@ -149,21 +140,16 @@ class Reply:
             KeyError: something is missing.
             TypeError, ValueError: something is of another type, or has a value that it cannot have.
         """
-        known = {item.name for item in fields(cls)} - {"tokens", "usage", "timings"}
-        needed = ("prompt", "model", "params", "seed", "text", "finish_reason", "usage", "timings")
-        for name in (*needed, *(known & plain.keys())):
-            if not isinstance(plain[name], _KINDS.get(name, object)):
-                raise TypeError(f"{name} is {type(plain[name]).__name__}")
-        if plain["finish_reason"] not in get_args(FinishReason):
-            raise ValueError(f"finish_reason is {plain['finish_reason']!r}")
-        figures = {name: plain[name] for name in ("usage", "timings")}
-        if not all(isinstance(value, int | float) for one in figures.values() for value in one.values()):
-            raise TypeError("a figure is no number")
-        return cls(
-            **{name: value for name, value in plain.items() if name in known},
-            usage=Usage(**figures["usage"]),
-            timings=Timings(**figures["timings"]),
-        )
+        from msgspec import convert
+
+        known = {item.name for item in fields(cls)} - {"tokens"}
+        copied = deepcopy({name: value for name, value in plain.items() if name in known})
+        if missing := {"text", "finish_reason", "usage", "timings"} - copied.keys():
+            raise KeyError(*sorted(missing))
+        reply = convert(copied, cls)
+        if not isinstance(reply.engine.get("now", ""), str):
+            raise TypeError("engine.now must be a text")
+        return reply
 
     def stats(self) -> str:
         """One line: tokens, tokens per second, seconds to the first token, seed, finish."""

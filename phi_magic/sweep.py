@@ -180,7 +180,7 @@ def table(grid: Grid, replies: Sequence[Reply], status: str = "") -> Table:
 
 def frame(grid: Grid, replies: Sequence[Reply]) -> Any:
     """What ``-o`` binds: a DataFrame of the answers there are, one row each, where pandas is; else a list of Replies."""
-    there = [(c, r) for c, r in zip(grid.combinations, replies, strict=True) if r.usage.completion_tokens]
+    there = [(c, r) for c, r in zip(grid.combinations, replies, strict=True) if r.begun]
     try:
         pandas = import_module("pandas")
     except ImportError:
@@ -195,7 +195,7 @@ def frame(grid: Grid, replies: Sequence[Reply]) -> Any:
 
 def record(replies: Sequence[Reply]) -> dict[str, Any]:
     """What a notebook's output carries under the metadata key ``phi_magic``: all that replay needs."""
-    return {"replies": [reply.to_dict() for reply in replies if reply.usage.completion_tokens]}
+    return {"replies": [reply.to_dict() for reply in replies if reply.begun]}
 
 
 def _range(name: str, part: str, most: int) -> list[str]:

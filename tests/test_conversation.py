@@ -342,6 +342,13 @@ class TestFiles:
             {"timings": {"total": "soon"}},
             {"params": None},
             {"model_sha256": 7},
+            {"choices": {"a": "b"}},
+            {"reasoning": 5},
+            {"error": 5},
+            {"from_cache": 1},
+            {"seed": True},
+            {"engine": {"now": 5}},
+            {"messages": [{"role": "user"}]},
         ],
     )
     def test_a_tampered_turn_is_refused(self, chat, tmp_path, change):
@@ -353,6 +360,20 @@ class TestFiles:
         with pytest.raises(PhiError, match="is no saved conversation"):
             chat.read(file)
         assert asked(chat) == ["one"]
+
+    def test_a_turn_that_failed_is_shown_as_one(self, chat, tmp_path):
+        chat("one")
+        file = chat.save(tmp_path / "x.json")
+        saved = json.loads(file.read_text())
+        saved["turns"][0]["reply"] |= {"finish_reason": "error"}
+        file.write_text(json.dumps(saved))
+        assert "*(failed)*" in chat.read(file).to_markdown()
+
+    @pytest.mark.parametrize("path", [5, None, b"x"])
+    def test_what_is_no_path_is_one_line(self, chat, path):
+        for act in (chat.read, chat.save):
+            with pytest.raises(PhiError, match="a file is named by the text of its path"):
+                act(path)
 
     def test_a_folder_cannot_be_written(self, chat):
         chat("one")

@@ -10,9 +10,9 @@ from IPython.core.completer import provisionalcompleter
 from IPython.core.error import UsageError
 
 from phi_magic import Phi, PhiError, Reply
-from phi_magic.models.files import resolve
 from phi_magic.replay import Recorded, replay
 from phi_magic.sweep import parse, questions, table
+from tests.fake_backend import FakeBackend
 
 HAIKU = "Write a haiku about the sea"
 
@@ -238,12 +238,20 @@ class TestFromPython:
         from_python = phi.sweep(HAIKU, temperature=[0.5, 1.5], seed=[1, 2], progress=False)
         assert [reply.text for reply in from_python] == [reply.text for reply in from_cell]
 
-    def test_models_are_swept(self, phi, tmp_path):
-        copy = tmp_path / "copy.gguf"
-        copy.symlink_to(resolve("demo").path)
-        found = phi.sweep(HAIKU, model=["demo", str(copy)], seed=1, progress=False)
-        assert [reply.model for reply in found] == ["demo", str(copy)]
-        assert found[0].text == found[1].text != ""
+    def test_models_are_swept_and_each_answers_as_it_does_alone(self, phi, slow_model):
+        models = ["demo", str(slow_model)]
+        found = phi.sweep(HAIKU, model=models, seed=1, max_tokens=4, progress=False)
+        alone = [phi.map([HAIKU], model=model, seed=1, max_tokens=4, progress=False)[0] for model in models]
+        assert [reply.model for reply in found] == models
+        assert [reply.text for reply in found] == [reply.text for reply in alone]
+        assert [reply.model_sha256 for reply in found] == [reply.model_sha256 for reply in alone]
+        assert len({reply.model_sha256 for reply in found}) == 2
+
+    def test_an_empty_answer_has_its_row_and_its_record(self, phi):
+        phi.backend = FakeBackend(*[""] * 6)
+        found = phi.sweep(HAIKU, temperature=[0, 1], seed=range(3), progress=False)
+        assert len(found.frame()) == 6
+        assert len(found._repr_mimebundle_()[1]["phi_magic"]["replies"]) == 6
 
     @pytest.mark.parametrize("options", [{}, {"temperature": 1}, {"seed": []}, {"stop": ["a", "b"]}])
     def test_nothing_swept_is_an_error(self, phi, options):

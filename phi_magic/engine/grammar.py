@@ -121,25 +121,30 @@ def _after_thinking(model: Model, thinking: Thinking, source: str) -> str:
 
 
 def _refuse_rounded(schema: Any, *, constant: bool = False) -> None:
-    """Refuse a constant that no answer can have, since llguidance 1.9 makes 64-bit floats of all numbers.
+    """Refuse a number that no answer can have, or pass, since llguidance 1.9 makes 64-bit floats of all numbers.
+
+    A bound that is merely far away, such as the greatest 64-bit integer, is none: the answers that it allows are written
+    right, and every whole answer is checked.
 
     Args:
         schema: A schema, or a part of one.
         constant: Whether it is a part of ``const`` or ``enum``.
 
     Raises:
-        PhiError: The schema has a constant integer beyond those that such floats hold exactly.
+        PhiError: The schema has a constant beyond those that such floats hold exactly, or has all numbers lie there.
     """
     if isinstance(schema, dict):
         for name, part in schema.items():
-            _refuse_rounded(part, constant=constant or name in ("const", "enum"))
+            beyond = isinstance(part, int | float) and (
+                (name in ("minimum", "exclusiveMinimum") and part > _EXACT)
+                or (name in ("maximum", "exclusiveMaximum") and part < -_EXACT)
+            )
+            _refuse_rounded(part, constant=constant or beyond or name in ("const", "enum"))
     elif isinstance(schema, list):
         for part in schema:
             _refuse_rounded(part, constant=constant)
-    elif constant and isinstance(schema, int) and abs(schema) > _EXACT:
-        raise PhiError(
-            f"the schema cannot be followed: the constant {schema} is beyond 2**53, where numbers are rounded"
-        )
+    elif constant and isinstance(schema, int | float) and abs(schema) > _EXACT:
+        raise PhiError(f"the schema cannot be followed: the number {schema} is beyond 2**53, where numbers are rounded")
 
 
 def _line(error: object) -> str:

@@ -6,11 +6,10 @@ A request says what is wanted. Finding the model's file and choosing the plan ha
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
-from ..errors import PhiError
+from ..errors import PhiError, wrong_type
 from ..reply import Message, Token
 from .plan import Plan
 
@@ -153,9 +152,7 @@ class GenerationRequest:
         try:
             msgspec.msgpack.decode(msgspec.msgpack.encode(plain), type=GenerationRequest)
         except (TypeError, ValueError, OverflowError) as error:  # msgspec's own error is a ValueError
-            reason, _, where = str(error).partition(" - at `$.")
-            told = re.sub(r"\w+", lambda found: _KINDS.get(found[0], found[0]), reason.replace("`", ""))
-            raise PhiError(f"{where.strip('`') or 'an option'} has the wrong type: {told}") from None
+            raise PhiError(wrong_type(error)) from None
 
     def digest(self) -> str:
         """Return the SHA-256 of :meth:`canonical`, in hexadecimal."""
@@ -163,4 +160,3 @@ class GenerationRequest:
 
 
 _HINTS = {"known", "continues", "identify"}
-_KINDS = {"Expected": "expected"} | {"int": "a whole number", "bool": "True or False", "str": "a text", "null": "None"}

@@ -174,9 +174,24 @@ def test_a_token_that_is_not_allowed_is_refused(model):
         grammar.accept(letter)
 
 
-def test_a_constant_that_would_be_rounded_is_refused(model):
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"const": 2**53 + 1},
+        {"type": "integer", "minimum": 2**53 + 1, "maximum": 2**53 + 1},
+        {"type": "array", "items": {"type": "integer", "exclusiveMinimum": 2**53 + 1}},
+        {"type": "integer", "maximum": -(2**53) - 1},
+        {"type": "integer", "exclusiveMaximum": -(2**53) - 1},
+    ],
+    ids=str,
+)
+def test_numbers_that_would_be_rounded_are_refused(model, schema):
     with pytest.raises(PhiError, match=r"2\*\*53"):
-        Grammar(model, json.dumps({"const": 2**53 + 1}))
+        Grammar(model, json.dumps(schema))
+
+
+def test_a_bound_that_is_merely_far_away_is_taken(model):
+    assert Grammar(model, json.dumps({"type": "integer", "minimum": 0, "maximum": 2**63 - 1}))
 
 
 class TestThinking:

@@ -65,6 +65,7 @@ def write_thinking_model(
     writer.add_rope_dimension_count(WIDTH // HEADS)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_tokenizer_model("llama")
+    writer.add_add_space_prefix(False)
     writer.add_token_list(tokens)
     writer.add_token_scores([-float(place) for place in range(len(tokens))])
     writer.add_token_types(types)

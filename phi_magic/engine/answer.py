@@ -168,7 +168,9 @@ def read_prompt(runtime: Runtime, model: Model, request: GenerationRequest) -> t
 
 def thinking(runtime: Runtime, model: Model, request: GenerationRequest) -> Thinking | None:
     """Return how the answer may begin with thoughts; None where they would not be parted from it."""
-    if request.raw or request.choices or request.given is not None or model.chat_template is None:
+    if request.raw or request.given is not None or model.chat_template is None:
+        return None
+    if request.choices and not model.thinks:  # they are compared right after the prompt
         return None
     system = [message for message in request.messages[:1] if message.role == "system"]
     text = _rendered(runtime, model, request, [*system, request.messages[-1]]).text.rstrip()

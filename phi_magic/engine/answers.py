@@ -18,6 +18,7 @@ from ..interrupt import Interrupted, Stop
 from .answer import read_prompt, record, thinking
 from .batch import Batch
 from .choices import Ballot, decide, read_choices
+from .deliberation import Deliberation
 from .given import evaluate
 from .grouping import worth_waiting_for
 from .model import Model
@@ -27,7 +28,10 @@ from .writer import Writer
 
 @dataclass
 class _Job:
-    """A request whose answer is to be made; the writer is there while it has a sequence of the batch."""
+    """A request whose answer is to be made; the writer is there while it has a sequence of the batch.
+
+    What is written of a request with choices are its thoughts.
+    """
 
     index: int
     request: GenerationRequest
@@ -36,7 +40,8 @@ class _Job:
     left_out: int
     load: float = 0.0
     options: list[list[int]] = field(default_factory=list)  #: token ids of its choices
-    writer: Writer | None = None
+    thoughts: list[int] = field(default_factory=list)  #: token ids that stand between its prompt and its choices
+    writer: Writer | Deliberation | None = None
 
     @property
     def room(self) -> int:
@@ -87,17 +92,21 @@ def write_all(
         jobs = [job for job in every if job.index not in refused]
         runtime.load(model, stop, on_status=on_status)
         for alike in _by_factors(runtime, jobs):
-            written = [job for job in alike if not job.options and job.request.given is None]
-            ballots = [_ballot(job) for job in alike if job.options]
+            written = [job for job in alike if job.request.given is None and (not job.options or _thinks(runtime, job))]
             if written:
                 with closing(runtime.batch(len(written), max(job.room for job in written))) as batch:
                     yield from _decode(runtime, batch, written, stop, keep_errors=keep_errors)
-            if ballots:
+            choosing = [job for job in alike if job.options and job.prompt and job.writer is None]
+            if choosing:
+                ballots = [_ballot(job) for job in choosing]
                 count = sum(len(ballot.options) for ballot in ballots)
-                with closing(runtime.batch(count, max(ballot.room for ballot in ballots))) as batch:
+                with closing(runtime.batch(count, _room(runtime, choosing, ballots))) as batch:
                     if len(ballots) > 1:
                         batch.share([ballot.prompt for ballot in ballots], stop=stop)
-                    yield from decide(runtime, batch, ballots, stop)
+                    started = {job.index for job in written}
+                    for event in decide(runtime, batch, ballots, stop):
+                        if not (isinstance(event, Started) and event.index in started):
+                            yield event
             for job in alike:
                 if job.request.given is not None:
                     yield from evaluate(runtime, job.request, stop, index=job.index)
@@ -116,8 +125,20 @@ def _read(runtime: Runtime, model: Model, job: _Job) -> None:
     job.prompt, job.limit, job.left_out = read_prompt(runtime, model, request)
 
 
+def _thinks(runtime: Runtime, job: _Job) -> bool:
+    model, _ = runtime.loaded
+    return thinking(runtime, model, job.request) is not None
+
+
 def _ballot(job: _Job) -> Ballot:
-    return Ballot(job.index, job.request, job.prompt, job.options, job.left_out, job.load)
+    return Ballot(job.index, job.request, job.prompt + job.thoughts, job.options, job.left_out, job.load)
+
+
+def _room(runtime: Runtime, jobs: Sequence[_Job], ballots: Sequence[Ballot]) -> int:
+    """Tokens of context for each choice: as few as will do with the RoPE factors that the thoughts had."""
+    model, _ = runtime.loaded
+    room = max(ballot.room for ballot in ballots)
+    return room if model.rope_factors(room) == model.rope_factors(jobs[0].room) else max(job.room for job in jobs)
 
 
 def _by_factors(runtime: Runtime, jobs: Sequence[_Job]) -> list[list[_Job]]:
@@ -209,15 +230,12 @@ def _step(runtime: Runtime, job: _Job, logits: NDArray[np.float32], *, keep_erro
     error = ""
     try:
         if job.writer is None:
-            model, _ = runtime.loaded
-            job.writer = Writer(
-                model,
-                job.request,
-                limit=job.limit,
-                thinking=thinking(runtime, model, job.request),
-                index=job.index,
-                clock=runtime.clock,
-            )
+            job.writer = _writer(runtime, job)
+        if isinstance(job.writer, Deliberation):
+            yield from job.writer.step(logits)
+            if job.writer.done:
+                _end_thoughts(runtime, job, job.writer)
+            return
         if drawn := job.writer.step(logits):
             yield drawn
         if not job.writer.finish_reason:
@@ -231,3 +249,22 @@ def _step(runtime: Runtime, job: _Job, logits: NDArray[np.float32], *, keep_erro
     if job.writer:
         job.writer.close()
     job.writer, job.prompt = None, []
+
+
+def _writer(runtime: Runtime, job: _Job) -> Writer | Deliberation:
+    """Return what draws the tokens of an answer, or of the thoughts before a choice."""
+    model, _ = runtime.loaded
+    thinks, clock = thinking(runtime, model, job.request), runtime.clock
+    if job.options and thinks:
+        request = replace(job.request, max_tokens=max(map(len, job.options)))
+        return Deliberation(model, request, limit=job.limit, thinking=thinks, index=job.index, clock=clock)
+    return Writer(model, job.request, limit=job.limit, thinking=thinks, index=job.index, clock=clock)
+
+
+def _end_thoughts(runtime: Runtime, job: _Job, deliberation: Deliberation) -> None:
+    """Take the thoughts over, after which the choices may have other tokens than right after the prompt."""
+    model, _ = runtime.loaded
+    job.thoughts, job.writer = deliberation.tokens, None
+    deliberation.close()
+    if job.thoughts:
+        job.options = read_choices(runtime, model, job.request, after=deliberation.tail)

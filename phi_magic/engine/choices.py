@@ -1,6 +1,6 @@
-"""Compute the probability of each given text as the whole answer; nothing is decoded.
+"""Compute the probability of each given text as the whole answer.
 
-After the prompt, all texts are evaluated in one pass, each in a sequence of its own. The probability of a text is that
+After the prompt, and after the thoughts of a reasoning model (:mod:`.deliberation`), all texts are evaluated in one pass, each in a sequence of its own. The probability of a text is that
 of its tokens, one after another, and of the end of the turn after them. The probabilities are divided by their sum.
 """
 
@@ -59,15 +59,20 @@ class Ballot:
         return len(self.prompt) + self.longest
 
 
-def read_choices(runtime: Runtime, model: Model, request: GenerationRequest) -> list[list[int]]:
-    """Return the token ids of each choice, as the model would write it after the prompt.
+def read_choices(
+    runtime: Runtime, model: Model, request: GenerationRequest, *, after: str | None = None
+) -> list[list[int]]:
+    """Return the token ids of each choice, as the model would write it.
+
+    Args:
+        after: the text that it stands after; the prompt where left out.
 
     Raises:
         PhiError: a choice has no tokens or too many, or two have the same.
     """
-    prompt = rendered(runtime, model, request).text
+    before = rendered(runtime, model, request).text if after is None else after
     with runtime.bound("cutting the choices into tokens"):
-        options = [model.tokens_after(prompt, choice) for choice in request.choices]
+        options = [model.tokens_after(before, choice) for choice in request.choices]
     for choice, tokens in zip(request.choices, options, strict=True):
         if not 0 < len(tokens) <= LONGEST:
             raise PhiError(f"the choice {choice[:40]!r} has {len(tokens)} tokens: it may have 1 to {LONGEST}")

@@ -68,6 +68,16 @@ class Writer:
         self.token = -1
         self.finish_reason: FinishReason | None = None
 
+    @property
+    def thinking(self) -> bool:
+        """Whether the next token is one of the thoughts, as far as is known."""
+        return self._text.thinking
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the answer may still begin with thoughts."""
+        return self._text.undecided
+
     def step(self, logits: NDArray[np.float32]) -> Step | None:
         """Draw the next token from its logits, shape ``(n_vocab,)``; None where the drawn token ends the answer."""
         draw = self._sampler.draw(

@@ -229,3 +229,71 @@ class TestTogether:
         outcome = replay(phi, Recorded.of(reply, "here"))
         assert outcome.same
         assert both(outcome.reply) == both(reply)
+
+
+class TestChoices:
+    """The stand-in writes "Five!" after its thoughts and "<think>" after its prompt."""
+
+    CHOICES = ("Six!", "Five!", "Five")
+
+    def test_they_are_compared_after_the_thoughts(self, phi, written, thinker):
+        model = thinker if thinker == written() else written(**MODELS["text"], name="reasoning")
+        reply = phi(QUESTION, model=model, choices=self.CHOICES)
+        assert both(reply) == ("Hm, five.", "Five!")
+        assert reply.choices["Five!"] > 0.999
+        assert reply.finish_reason == "stop"
+        free = phi(QUESTION, model=model)
+        assert spelled(reply) == spelled(free)
+        assert reply.usage.reasoning_tokens == free.usage.reasoning_tokens
+        assert reply.usage.prompt_tokens == free.usage.prompt_tokens
+
+    def test_the_room_for_thoughts_is_max_reasoning(self, phi, written):
+        bounded = phi(QUESTION, model=written(), choices=self.CHOICES, max_reasoning=3)
+        assert bounded.reasoning == "Hm,"
+        assert set(bounded.choices) == set(self.CHOICES)
+
+    def test_a_map_gives_what_each_gives_alone(self, phi, written):
+        prompts = [QUESTION, "And two?", "Why, and how many more?"]
+        together = phi.map(prompts, model=written(), choices=self.CHOICES, temperature=2.0, progress=False)
+        alone = [phi(prompt, model=written(), choices=self.CHOICES, temperature=2.0) for prompt in prompts]
+        assert [both(reply) for reply in together] == [both(reply) for reply in alone]
+        assert [reply.choices for reply in together] == [reply.choices for reply in alone]
+
+    def test_a_model_that_may_think_and_does_not_chooses_right_away(self, phi, written):
+        model = written(says=["Five", "!"])
+        reply = phi(QUESTION, model=model, choices=self.CHOICES)
+        assert both(reply) == ("", "Five!")
+        assert spelled(reply) == ["Five", "!"]
+        assert reply.choices["Five!"] > 0.999
+        assert reply.usage.reasoning_tokens == 0
+
+    def test_white_space_after_the_thoughts_stays_before_the_choice(self, phi, written):
+        model = written(says=["<think>", "Hm", "</think>", "<0x0A>", "Five", "!"])
+        reply = phi(QUESTION, model=model, choices=self.CHOICES)
+        assert both(reply) == ("Hm", "Five!")
+        assert reply.choices["Five!"] > 0.999
+
+    def test_a_turn_that_ends_in_a_thought_is_closed(self, phi, written):
+        reply = phi(QUESTION, model=written(says=["<think>", "Hm", "Five"]), choices=("Six", "Five"))
+        assert reply.reasoning == "HmFive"
+        assert reply.text in ("Six", "Five")
+
+    def test_in_the_worker_and_in_a_conversation(self, written):
+        phi = Phi(seed=1, model=written())
+        chat = phi.chat("choose")
+        chat(QUESTION)
+        reply = chat("Which?", choices=self.CHOICES)
+        afresh = phi([*reply.messages, {"role": "user", "content": "Which?"}], choices=self.CHOICES)
+        phi.unload()
+        forget()
+        assert both(reply) == both(afresh) == ("Hm, five.", "Five!")
+        assert reply.choices == afresh.choices
+        assert reply.tokens == afresh.tokens
+
+    def test_an_interrupt_keeps_the_thoughts_so_far(self, phi, written):
+        stream = phi.stream(QUESTION, model=written(), choices=self.CHOICES)
+        for _ in stream:
+            stream.stop()
+        assert stream.reply.finish_reason == "interrupted"
+        assert stream.reply.text == ""
+        assert "Hm, five.".startswith(stream.reply.reasoning)

@@ -200,7 +200,7 @@ def _fitted(
             messages,
             lambda some: _tokens(runtime, model, request, some),
             lambda text: len(model.tokens_within(text)),
-            answer=request.max_tokens,
+            answer=request.max_tokens + (request.max_reasoning if model.thinks else 0),
             ceiling=min(request.n_ctx, model.n_ctx_train),
         )
 

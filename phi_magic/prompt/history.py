@@ -34,7 +34,7 @@ def fit(
         messages: the conversation, the question last.
         tokens: gives the prompt's tokens for some of the messages.
         size: says about how many tokens a text has. It decides where the blocks begin.
-        answer: the most tokens that the answer may have.
+        answer: the most tokens that the answer may have, a reasoning model's thoughts included.
         ceiling: the most tokens that prompt and answer may have together.
 
     Returns:

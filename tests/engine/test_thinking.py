@@ -224,6 +224,15 @@ class TestTogether:
         assert afresh(asked, model=thinker, temperature=2.0).tokens == second.tokens
         afresh.backend.unload()
 
+    def test_a_full_context_keeps_room_for_the_thoughts(self, phi, written):
+        """A quarter of the context at least, as for a long answer: the oldest turns are left out for it."""
+        turns = [{"role": role, "content": "Hm" * 8} for _ in range(44) for role in ("user", "assistant")]
+        asked = [*turns, {"role": "user", "content": QUESTION}]
+        reply = phi(asked, model=written(), max_tokens=8, n_ctx=1024)
+        assert reply.left_out
+        assert reply.usage.prompt_tokens <= 768
+        assert both(reply) == ("Hm, five.", "Five!")
+
     def test_replay_gives_both_again(self, phi, thinker):
         reply = phi(QUESTION, model=thinker, max_reasoning=4)
         outcome = replay(phi, Recorded.of(reply, "here"))

@@ -146,7 +146,10 @@ class CellView:
 
 
 class TerminalView:
-    """Writes the answer as it comes, and everything else to another stream; ``turn`` as for :class:`CellView`."""
+    """Writes the answer as it comes, and everything else to another stream; ``turn`` as for :class:`CellView`.
+
+    Of a reasoning model's thoughts a terminal shows one line, dimmed, above the answer.
+    """
 
     def __init__(
         self, out: TextIO, err: TextIO, *, show_stats: bool = True, stream: bool = True, turn: str = ""
@@ -158,6 +161,7 @@ class TerminalView:
         self._stream = stream
         self._status = ""
         self._written = False  # in one piece
+        self._thought = False  # whether the line of the thoughts is there
 
     def status(self, text: str) -> None:
         if self._err.isatty():
@@ -167,9 +171,10 @@ class TerminalView:
 
     def grow(self, reply: Reply, piece: str) -> None:
         if reply.reasoning and not reply.text:
-            self.status(f"({reply.thought()})")
+            self.status(reply.thought())
             return
         self._clear()
+        self._show_thoughts(reply)
         if self._stream:
             self._write(piece)
         elif reply.timings.total:
@@ -177,6 +182,7 @@ class TerminalView:
 
     def finish(self, reply: Reply) -> None:
         self._clear()
+        self._show_thoughts(reply)
         if not self._stream:
             self._write_whole(reply)
         if reply.text and not reply.text.endswith("\n"):
@@ -201,6 +207,11 @@ class TerminalView:
 
         self._out.write(to_text(text))
         self._out.flush()
+
+    def _show_thoughts(self, reply: Reply) -> None:
+        if reply.reasoning and not self._thought and self._err.isatty():
+            self.note(f"\x1b[2m{reply.thought()}\x1b[0m")
+            self._thought = True
 
     def _clear(self) -> None:
         if self._status:

@@ -231,8 +231,10 @@ def _crossed(grid: Grid, down: str, across: str, texts: Sequence[str], caption: 
 def _shown(reply: Reply) -> str:
     text = reply.text.strip("\n")
     if not reply.timings.total:  # still being written, or waiting
-        return f"{text} …" if reply.usage.completion_tokens else "…"
-    return text if reply.finish_reason == "stop" else f"{text} [{reply.finish_reason}]".lstrip()
+        text = f"{text} …" if reply.usage.completion_tokens else "…"
+    elif reply.finish_reason != "stop":
+        text = f"{text} [{reply.finish_reason}]".lstrip()
+    return f"({reply.thought()})\n{text.lstrip()}" if reply.reasoning else text
 
 
 def _progress(replies: Sequence[Reply]) -> str:

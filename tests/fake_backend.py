@@ -14,8 +14,8 @@ from phi_magic.generation.backend import Finished, Started, Step, ignore_status
 class FakeBackend:
     """Answers each request with the next of the enqueued answers.
 
-    An answer is a text, which comes word by word, or any iterable of its pieces; an exception, in their place or among them,
-    is raised there.
+    An answer is a text, which comes word by word, or any iterable of its pieces and steps; an exception, in their place or
+    among them, is raised there.
     """
 
     def __init__(self, *answers, finish="stop"):
@@ -36,7 +36,7 @@ class FakeBackend:
             if isinstance(piece, BaseException):
                 raise piece
             stop.check()
-            yield Step(text=piece, at=time.perf_counter())
+            yield piece if isinstance(piece, Step) else Step(text=piece, at=time.perf_counter())
         yield Finished(reason=self.finish, at=time.perf_counter())
 
     def generate_many(self, requests, stop, *, keep_errors=False, on_status=ignore_status):

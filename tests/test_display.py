@@ -136,3 +136,53 @@ def test_a_terminal_gets_each_piece_once_and_nothing_that_steers_it(reply):
     assert "\x1b" not in out.getvalue()
     assert out.getvalue().endswith(" skates\n")
     assert "seed 7" in err.getvalue()
+
+
+@pytest.fixture
+def thoughts(reply):
+    """A reply whose thoughts are there, and nothing of its answer."""
+    reply.reasoning, reply.usage.reasoning_tokens, reply.timings.reasoning = "Hm, five.", 3, 1.5
+    return reply
+
+
+@pytest.mark.parametrize("form", ["markdown", "text", "code", "json", "html", "math"])
+def test_thoughts_stream_folded_and_stay_so(shell, thoughts, form):
+    view = CellView(form, clock=Clock())
+    view.grow(thoughts, "")
+    thoughts.text, thoughts.finish_reason = "5", "stop"
+    view.finish(thoughts)
+    growing, whole, _ = published(shell)
+    for data in (growing["data"], whole["data"]):
+        assert data["text/html"].startswith("<details><summary")
+        assert "thought for 3 tokens, 1.5 s" in data["text/html"]
+        assert "Hm, five." in data["text/html"]
+        assert "Hm" not in data["text/plain"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_keeps_one_dimmed_line_of_the_thoughts(thoughts):
+    out, err = io.StringIO(), Terminal()
+    view = TerminalView(out, err, show_stats=False)
+    view.grow(thoughts, "")
+    thoughts.usage.reasoning_tokens = 4
+    view.grow(thoughts, "")
+    for piece in ("Fi", "ve."):
+        thoughts.text += piece
+        view.grow(thoughts, piece)
+    view.finish(thoughts)
+    assert out.getvalue() == "Five.\n"
+    assert err.getvalue().endswith("\r\x1b[2mthought for 4 tokens, 1.5 s\x1b[0m\n")
+
+
+def test_a_file_gets_no_codes_of_a_terminal(thoughts):
+    out, err = io.StringIO(), io.StringIO()
+    view = TerminalView(out, err, stream=False)
+    view.grow(thoughts, "")
+    thoughts.text = "Five."
+    view.finish(thoughts)
+    assert "\x1b" not in out.getvalue() + err.getvalue()
+    assert err.getvalue().count("thought for 3 tokens, 1.5 s") == 1  # in the statistics

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from phi_magic.errors import PhiError
 from phi_magic.rendering import extract
-from phi_magic.rendering.formats import FORMS, bundle, next_cell, remark
+from phi_magic.rendering.formats import FORMS, bundle, next_cell, remark, with_thoughts
 
 CODE = """Here it is:
 
@@ -260,3 +260,23 @@ def test_any_answer_can_be_sent_in_any_form(text, form, whole):
     assert "text/plain" in shown
     json.dumps(shown, ensure_ascii=False, allow_nan=False).encode()
     assert "\n" not in remark(text, form)
+
+
+class TestThoughts:
+    @pytest.mark.parametrize("form", FORMS)
+    @pytest.mark.parametrize("whole", [False, True])
+    @pytest.mark.parametrize("text", ["", "$x^2$", '{"a": 1}', "*Hi* <b>there</b>"])
+    def test_they_are_folded_above_the_answer_in_every_format(self, form, whole, text):
+        data = bundle(text, form, whole=whole)
+        shown = with_thoughts(data, "Hm, <i>five</i>.", "thought for 3 tokens")
+        assert shown["text/html"].startswith("<details><summary")
+        assert shown["text/html"].count("thought for 3 tokens") == 1
+        assert "Hm, &lt;i&gt;five&lt;/i&gt;." in shown["text/html"]
+        assert {**shown, "text/html": ""} == {**data, "text/html": ""}  # the rest is the answer alone
+
+    def test_the_answer_stands_below_them(self):
+        assert with_thoughts(bundle("a < *b*", "text"), "Hm", "")["text/html"].endswith(">a &lt; *b*</pre>")
+        assert "x^2" in with_thoughts(bundle("$x^2$", "math"), "Hm", "")["text/html"]
+
+    def test_without_them_nothing_changes(self):
+        assert with_thoughts(bundle("Hi", "text"), "", "") == {"text/plain": "Hi"}

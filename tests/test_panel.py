@@ -10,8 +10,10 @@ from ipywidgets.widgets.widget import _instances as open_widgets
 from phi_magic import Phi
 from phi_magic.engine import runtime
 from phi_magic.engine.engine import Engine
+from phi_magic.generation.backend import Step
 from phi_magic.models.files import names
 from phi_magic.widgets.panel import Panel
+from tests.fake_backend import FakeBackend
 
 HAIKU = "Write a haiku about ice hockey"
 
@@ -393,3 +395,23 @@ class TestMagic:
         filled, plain = map(answered, notebook.panels)
         assert "--no-vars" in filled.status.widget.value
         assert plain.reply.prompt == "About {{ nothing }}"
+
+
+def test_thoughts_are_folded_above_the_answer_while_they_grow_and_in_the_saved_state(phi, open_panel):
+    seen = []
+
+    def answer():
+        yield Step(reasoning="Hm, five.", thoughts=3)
+        seen.append(panel.answer.value)
+        yield "Five."
+
+    phi.backend, phi.refresh_interval = FakeBackend(answer()), 0.0
+    panel = open_panel(phi, "How many?")
+    answered(panel)
+    for shown in (*seen, panel.answer.value, panel._state()["text/html"]):
+        assert "<details><summary" in shown
+        assert "Hm, five." in shown
+        assert "thought for 3 tokens" in shown
+    assert "Five." not in seen[0]
+    assert "Five." in panel.answer.value
+    assert "Hm" not in panel._state()["text/plain"]

@@ -10,6 +10,7 @@ from IPython.core.completer import provisionalcompleter
 from IPython.core.error import UsageError
 
 from phi_magic import Phi, PhiError, Reply
+from phi_magic.generation.backend import Step
 from phi_magic.replay import Recorded, replay
 from phi_magic.sweep import parse, questions, table
 from tests.fake_backend import FakeBackend
@@ -261,3 +262,14 @@ class TestFromPython:
     def test_values_are_checked(self, phi):
         with pytest.raises(PhiError, match="temperature must be"):
             phi.sweep(HAIKU, temperature=[1, 99])
+
+
+def test_a_line_says_of_each_answer_how_long_the_model_thought():
+    phi = Phi(model="demo", seed=1)
+    phi.backend = FakeBackend([Step(reasoning="Hm", thoughts=2), "Five."], ["Six."])
+    grid = parse(["top_k=1,2"])
+    stream = phi.stream_all(questions("How many?", grid, {}, None))
+    first = next(iter(stream))
+    assert "(thought for 2 tokens, 0 s)\n…" in [row[-1] for row in table(grid, stream.replies).rows][first]
+    stream.run()
+    assert [row[-1] for row in table(grid, stream.replies).rows] == ["(thought for 2 tokens, 0 s)\nFive.", "Six."]

@@ -172,11 +172,9 @@ def _pieces(question: Question, backend: Backend, stop: Stop, on_status: OnStatu
     """
     events = backend.generate(question.request, stop, on_status=on_status)
     with closing(_recorded([question], events, stop)) as recorded:
-        thought = 0
-        for _, text in recorded:
-            if text is None or text or len(question.reply.reasoning) > thought:
-                thought = len(question.reply.reasoning)
-                yield text or ""
+        for _, text, grown in recorded:
+            if grown:
+                yield text
 
 
 def _numbers(
@@ -190,17 +188,18 @@ def _numbers(
         requests = [question.request for question in asked]
         events = backend.generate_many(requests, stop, keep_errors=keep_errors, on_status=on_status)
         with closing(_recorded(asked, events, stop)) as recorded:
-            for number, text in recorded:
-                if text or asked[number].reply.timings.total:
+            for number, _, grown in recorded:
+                if grown or asked[number].reply.timings.total:
                     yield numbers[number]
 
 
 def _recorded(
     questions: Sequence[Question], events: Iterator[Event], stop: Stop
-) -> Generator[tuple[int, str | None], None, None]:
+) -> Generator[tuple[int, str, bool], None, None]:
     """Fill in the replies, and yield the number and the new text of each event; identify the models meanwhile.
 
-    The text is None where an answer ends whose model is not identified yet: it can be shown before the wait.
+    The third value says whether there is something to show: text, thoughts, or an answer that is whole though its model
+    is not identified yet.
     """
     from ..models.fingerprint import Identity
     from .backend import Finished, Started
@@ -221,7 +220,8 @@ def _recorded(
                     awaited = number in identities and identities[number].pending
                     with stop.interrupt_at_once():  # the validators of a class may take any time
                         questions[number].parse()
-                yield number, None if awaited and not text else text
+                thought = "" if isinstance(event, Started) else event.reasoning
+                yield number, text, bool(text or thought or awaited)
         for identity in identities.values():
             identity.wait(stop)
     except Interrupted:

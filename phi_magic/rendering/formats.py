@@ -42,13 +42,28 @@ def with_thoughts(data: dict[str, Any], reasoning: str, took: str) -> dict[str, 
     Args:
         took: what it took, in words.
     """
+    from . import escape, to_html
+
+    if not reasoning:
+        return data
+    if "text/html" in data:
+        answer = data["text/html"]
+    elif "text/latex" in data:
+        answer = to_html(data["text/latex"])
+    else:
+        answer = f'<pre style="white-space: pre-wrap">{escape(data["text/plain"])}</pre>'
+    return {**data, "text/html": folded(reasoning, took) + answer}
+
+
+def folded(reasoning: str, took: str) -> str:
+    """HTML of a line that says what thoughts took, and opens to show them; nothing where there are none."""
     from . import escape
 
-    if not reasoning or "text/html" not in data:
-        return data
+    if not reasoning:
+        return ""
     summary = f'<summary style="opacity: 0.65; font-size: 0.9em; cursor: pointer">{escape(took)}</summary>'
     thoughts = f'<div style="white-space: pre-wrap; opacity: 0.75; margin-left: 1em">{escape(reasoning)}</div>'
-    return {**data, "text/html": f"<details>{summary}{thoughts}</details>{data['text/html']}"}
+    return f"<details>{summary}{thoughts}</details>"
 
 
 def remark(text: str, form: str) -> str:

@@ -15,6 +15,7 @@ from ..generation.stream import Stream
 from ..models.files import names
 from ..phi import Phi
 from ..rendering import escape, to_html, to_text
+from ..rendering.formats import folded
 from ..rendering.redraw import Pace
 from ..reply import Reply
 from ..settings import ANSWER_TRAITS, label
@@ -75,7 +76,7 @@ class Panel:
     def reply(self) -> Reply | None:
         """The answer that is shown, whole or not; nothing where asking failed before the first token."""
         reply = self._stream.reply if self._stream else None
-        return reply if reply and (reply.text or not self._failure) else None
+        return reply if reply and (reply.text or reply.reasoning or not self._failure) else None
 
     def ask(self) -> None:
         """Answer the prompt, on the panel's own thread; the answer streams into the panel."""
@@ -199,7 +200,7 @@ class Panel:
     def _show_answer(self, reply: Reply, *, old: bool = False) -> None:
         # ipywidgets gives every line the height of a slider.
         style = "line-height: 1.5" + "; opacity: 0.6" * old
-        self.answer.value = f'<div style="{style}">{to_html(reply.text)}</div>'
+        self.answer.value = f'<div style="{style}">{_answer(reply)}</div>'
 
     def _moved(self, reply: Reply) -> list[str]:
         """Return the settings that have changed since this answer was made, each with its value then and now."""
@@ -237,10 +238,15 @@ class Panel:
             page += f"<p><b>{escape(prompt)}</b></p>"
             text += f"\n\n{prompt}"
         if reply:
-            page += f"{to_html(reply.text)}<p><small>{html.escape(reply.stats())}</small></p>"
+            page += f"{_answer(reply)}<p><small>{html.escape(reply.stats())}</small></p>"
             page += f"<pre>{escape(self.cell.text)}</pre>"
             text += f"\n\n{reply.text}\n({reply.stats()})\n\n{self.cell.text}"
         if self._failure:
             page += f"<p><b>{escape(self._failure)}</b></p>"
             text += f"\n\n{self._failure}"
         return {"text/html": page, "text/plain": to_text(text)}
+
+
+def _answer(reply: Reply) -> str:
+    """An answer as HTML, its thoughts folded above it."""
+    return folded(reply.reasoning, reply.thought()) + to_html(reply.text)

@@ -9,6 +9,7 @@ import nbconvert
 import pytest
 
 from tests.notebooks import notebook_of, run_notebook
+from tests.thinking_model import write_thinking_model
 
 pytestmark = pytest.mark.kernel
 
@@ -30,6 +31,22 @@ def test_an_answer_appears_once_with_its_statistics(answered, exporter):
     assert read.count("seed 1 · length") == 1
     assert "loading" not in read
     assert "reading the prompt" not in read
+
+
+def test_thoughts_stay_folded_above_their_answer(tmp_path):
+    model = write_thinking_model(tmp_path / "thinking.gguf")
+    notebook = run_notebook(
+        notebook_of(f"%load_ext phi_magic\n%config Phi.model = {str(model)!r}", "%%phi --seed 1\nHow many?")
+    )
+    page, _ = nbconvert.HTMLExporter().from_notebook_node(notebook)
+    folded = re.search(r"<details><summary[^>]*>(.*?)</summary>(.*?)</details>(.*)", page, re.DOTALL)
+    assert folded[1].startswith("thought for 6 tokens, ")
+    assert "Hm, five." in folded[2]
+    assert "Five!" in folded[3]
+    assert page.count("Hm, five.") == 1
+    text, _ = nbconvert.MarkdownExporter().from_notebook_node(notebook)
+    assert "Five!" in text
+    assert "Hm, five." not in text.replace(folded[2], "")
 
 
 SHOWING = """\

@@ -138,10 +138,6 @@ class CellView:
 
             return tokens_bundle(reply.tokens, whole=whole)
         data = bundle(reply.text, "text" if self._form == "tokens" else self._form, whole=whole)
-        if reply.reasoning and not whole and "text/html" not in data:
-            from .rendering import escape
-
-            data["text/html"] = f"<pre>{escape(reply.text)}</pre>"
         return with_thoughts(data, reply.reasoning, reply.thought())
 
 

@@ -122,7 +122,7 @@ def test_they_go_on_in_a_conversation(phi):
     ("choices", "message"),
     [
         ("yes", "choices must be a list of texts, not 'yes'"),
-        (["yes", 1], "choices must be a list of texts"),
+        (["yes", 1], "each of choices must be a text, not 1"),
         (["yes"], "two texts or more"),
         (["yes", "yes"], "all different"),
         (["yes", ""], "none empty"),

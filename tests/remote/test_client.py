@@ -13,7 +13,6 @@ import pytest
 from phi_magic import Phi, PhiError
 from phi_magic.errors import PromptTooLong
 from phi_magic.remote import client, servers
-from phi_magic.remote.address import parse
 from phi_magic.replay import Recorded, replay
 from tests.openai_server import RESET, OpenAIServer, answer, chunk
 
@@ -54,18 +53,15 @@ class TestKey:
         assert server.keys == []
         assert replay(Phi(model=phi.model), foreign).same
 
-    @pytest.mark.parametrize(
-        ("url", "key", "proxied"),
-        [
-            ("http://far/v1", "", True),
-            ("http://far/v1", KEY, False),
-            ("https://far/v1", KEY, True),
-            ("http://localhost/v1", "", False),
-        ],
-    )
-    def test_no_proxy_reads_it(self, monkeypatch, url, key, proxied):
-        monkeypatch.setenv(client.KEY, key)
-        assert client._proxied(parse(url)) is proxied
+    def test_no_proxy_reads_it(self, server, monkeypatch):
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
+        far = Phi(model="http://far.invalid/v1#phi-4")
+        assert far("Hi").text == "Hello there"  # without a key it is the proxy that is asked
+        server.keys.clear()
+        monkeypatch.setenv(client.KEY, KEY)
+        with pytest.raises(PhiError, match="no server answers there"):
+            far("Hi")
+        assert server.keys == []
 
     def test_a_refusal_does_not_repeat_it(self, phi, server, monkeypatch):
         monkeypatch.setenv(client.KEY, KEY)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from phi_magic import Phi, PhiError
+from phi_magic.errors import PromptTooLong
 from phi_magic.sampling import stages
 
 DEMO = str(files("phi_magic") / "demo" / "phi-demo.gguf")
@@ -224,6 +225,25 @@ class TestLlamaServer:
     def test_the_explorer_looks_at_its_tokens(self, phi, local):
         there, here = phi.look(HAIKU), local.look(HAIKU)
         assert there.names[int(there.logits.argmax())] == here.names[int(here.logits.argmax())]
+
+    def test_it_knows_which_tokens_end_an_answer(self, phi, local):
+        assert phi.look(HAIKU).ends == local.look(HAIKU).ends
+
+    def test_a_given_text_is_scored_as_on_this_machine(self, phi, local):
+        there, here = (one.score(HAIKU, "The puck glides", top_logprobs=2) for one in (phi, local))
+        assert [token.id for token in there.tokens] == [token.id for token in here.tokens]
+        assert [token.rank for token in there.tokens] == [token.rank for token in here.tokens]
+        assert there.logprob == pytest.approx(here.logprob, abs=0.1)
+
+    def test_choices_have_the_probabilities_that_they_have_on_this_machine(self, phi, local):
+        offered = ["The puck glides", "Puck glides", "Snow"]
+        there, here = (one(HAIKU, choices=offered).choices for one in (phi, local))
+        assert there == pytest.approx(here, abs=0.02)
+
+    def test_a_prompt_that_is_too_long_is_the_error_that_it_is_on_this_machine(self, phi):
+        with pytest.raises(PromptTooLong, match="the server's context") as error:
+            phi("ice " * 5000)
+        assert error.value.tokens > error.value.context
 
     def test_an_answer_branches(self, phi, local):
         begin = [token.id for token in local(HAIKU).tokens[:3]]

@@ -31,6 +31,7 @@ myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 html_theme = "furo"
 html_title = project
+html_favicon = "images/favicon.svg"
 html_math_renderer = "mathml"
 
 autodoc_member_order = "bysource"

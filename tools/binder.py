@@ -78,7 +78,7 @@ def measure(folder: Path, *, compile_engine: bool) -> str:
     size = used(environment) + used(clone)
     with server(clone, env) as (url, pid, started):
         seconds = ask(url, clone)
-        shares = dict(memory_of(pid))
+        shares = memory_of(pid)
     total = sum(shares.values())
     if total > MEMORY:
         sys.exit(f"error: {total / 1e9:.2f} GB are more than Binder gives")
@@ -192,8 +192,8 @@ def executed(channel: Any, source: str) -> Iterator[dict[str, Any]]:
             return
 
 
-def memory_of(pid: int) -> Iterator[tuple[str, int]]:
-    """The proportional set size of a server, its kernel and the model's worker, each by name, in bytes."""
+def memory_of(pid: int) -> dict[str, int]:
+    """The proportional set size of a server, its kernels and their model's workers, each by name, in bytes."""
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -203,11 +203,15 @@ def memory_of(pid: int) -> Iterator[tuple[str, int]]:
     family = [pid]
     for one in family:
         family += [child for child, parent in parents.items() if parent == one]
+    shares = dict.fromkeys(("server", "kernel", "worker"), 0)
     for one in family:
-        command = Path(f"/proc/{one}/cmdline").read_text().replace("\0", " ")
+        command = Path(f"/proc/{one}/cmdline").read_text(encoding="utf-8").replace("\0", " ")
         name = "kernel" if "ipykernel" in command else "worker" if "phi_magic" in command else "server"
-        share = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{one}/smaps_rollup").read_text(), re.MULTILINE)
-        yield name, 1024 * int(share[1]) if share else 0
+        share = re.search(
+            r"^Pss:\s+(\d+) kB", Path(f"/proc/{one}/smaps_rollup").read_text(encoding="utf-8"), re.MULTILINE
+        )
+        shares[name] += 1024 * int(share[1]) if share else 0
+    return shares
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from markdown_it import MarkdownIt
 
 import phi_magic
@@ -15,7 +16,7 @@ DOCS = PROJECT / "docs"
 PAGES = [PROJECT / "README.md", *sorted(DOCS.rglob("*.md"))]
 RUN = {"python", "ipython"}
 #: What is no cell: what a program says, what a shell is told, what Sphinx is asked for.
-NOT_RUN = {"text", "console", "{eval-rst}", "{image}", "{include}", "{toctree}"}
+NOT_RUN = {"text", "console", "yaml", "{eval-rst}", "{image}", "{include}", "{toctree}"}
 _CODE = {"fence", "code_block"}  # what Markdown calls a fenced and an indented block
 
 
@@ -38,9 +39,32 @@ def test_its_cells_run_from_the_top(page, shell, monkeypatch):
             shell.run_cell(block.content).raise_error()
 
 
+def test_the_workflow_for_replay_is_one_and_calls_the_command():
+    [block] = [block for block in blocks(DOCS / "replay.md") if block.info == "yaml"]
+    steps = yaml.safe_load(block.content)["jobs"]["replay"]["steps"]
+    assert any(step.get("run", "").startswith("phi-magic replay ") for step in steps)
+
+
 def test_there_are_cells_to_run():
     pages = {page.name for page in PAGES if any(block.info.strip() in RUN for block in blocks(page))}
     assert {"README.md", "index.md", "conversations.md", "structure.md", "replay.md", "models.md"} <= pages
+
+
+@pytest.mark.parametrize(
+    ("page", "example"),
+    [
+        ("tables", "table"),
+        ("structure", "structure"),
+        ("conversations", "conversations"),
+        ("replay", "replay"),
+        ("models", "models"),
+        ("servers", "servers"),
+        ("sampling", "why-1.5-frays"),
+    ],
+)
+def test_a_page_that_has_a_notebook_opens_with_its_link(page, example):
+    opening = (DOCS / f"{page}.md").read_text(encoding="utf-8").partition("\n```")[0]
+    assert f"](../examples/{example}.ipynb)" in opening
 
 
 def test_every_public_name_is_in_the_reference():

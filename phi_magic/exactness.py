@@ -47,15 +47,18 @@ def probe(model: Model, plan: Plan) -> Iterator[tuple[str, bool]]:
     def agree(*ways: Callable[[], Sequence[Logits]]) -> bool:
         return all(np.array_equal(one, two) for way in ways for one, two in zip(usual, way(), strict=True))
 
+    yield "any number of threads", agree(lambda: _singly(model, other, prompt, answer))
+    yield "any size of the context", agree(lambda: _singly(model, plan, prompt, answer, room=_larger(model)))
+    if not plan.slices_alike:
+        yield "the same passes again, after another prompt", agree(lambda: _again(model, plan, prompt, answer))
+        return
     yield (
         f"a prompt in slices of {SLICE_MIN} to {SLICE_MAX} tokens, however it is cut",
         agree(*(lambda size=size: _singly(model, plan, prompt, answer, slices=size) for size in _SLICES)),
     )
-    yield "any number of threads", agree(lambda: _singly(model, other, prompt, answer))
     yield "a KV cache that is saved and restored", agree(lambda: _restored(model, plan, prompt, answer))
     if plan.decodes_alike(len(answer)):
         yield "tokens decoded together, as guesses are", agree(lambda: _guessed(model, plan, prompt, answer))
-    yield "any size of the context", agree(lambda: _singly(model, plan, prompt, answer, room=_larger(model)))
     if model.border and model.rope_factors(1) == "short":
         line = "requests on either side of the border between two sets of RoPE factors"
         yield line, _apart(model, plan, prompt, model.border)
@@ -85,6 +88,16 @@ def _singly(
         for end in ends:
             context.prefill(prompt[:end], room=room or len(prompt) + len(answer), stop=stop)
         return _after(context, answer)
+
+
+def _again(model: Model, plan: Plan, prompt: list[int], answer: list[int]) -> list[Logits]:
+    """Return the same logits, from a context that has answered the same prompt and another one before."""
+    stop, room = Stop(), len(prompt) + len(answer)
+    with closing(Context(model, plan)) as context:
+        for text in (prompt, prompt[: len(prompt) // 2], prompt):
+            context.prefill(text, room=room, stop=stop)
+            found = _after(context, answer)
+    return found
 
 
 def _larger(model: Model) -> int:

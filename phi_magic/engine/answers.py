@@ -15,7 +15,7 @@ from ..errors import PhiError, RowsRefused
 from ..generation.backend import Event, Finished, OnStatus, Started, ignore_status
 from ..generation.request import GenerationRequest, ModelReference
 from ..interrupt import Interrupted, Stop
-from .answer import read_prompt, record, thinking
+from .answer import read_prompt, record, thinking, write
 from .batch import Batch
 from .choices import Ballot, decide, read_choices
 from .deliberation import Deliberation
@@ -61,7 +61,8 @@ def write_all(
 
     Every answer is made in wide passes, in which a sequence's bits do not depend on the others
     (:mod:`phi_magic.engine.batch`): it is the same alone, in another order, or among others. ``Started.engine`` records
-    that as ``pass``. Requests for different models or plans are answered one group after the other.
+    that as ``pass``. On a GPU they do depend on the others: there each answer is made singly, unless the request says
+    ``exact=False``. Requests for different models or plans are answered one group after the other.
 
     Raises:
         PhiError: requests cannot be answered, before any answer is begun. With ``keep_errors`` only for what concerns
@@ -91,6 +92,11 @@ def write_all(
     for model, every in groups.items():
         jobs = [job for job in every if job.index not in refused]
         runtime.load(model, stop, on_status=on_status)
+        if not runtime.loaded[1].plan.slices_alike:
+            for job in jobs:
+                if job.request.exact:
+                    yield from _alone(runtime, job, stop, keep_errors=keep_errors)
+            jobs = [job for job in jobs if not job.request.exact]
         for alike in _by_factors(runtime, jobs):
             written = [job for job in alike if job.request.given is None and (not job.options or _thinks(runtime, job))]
             if written:
@@ -148,6 +154,25 @@ def _by_factors(runtime: Runtime, jobs: Sequence[_Job]) -> list[list[_Job]]:
     for job in jobs:
         parts.setdefault(model.rope_factors(job.room), []).append(job)
     return list(parts.values())
+
+
+def _alone(runtime: Runtime, job: _Job, stop: Stop, *, keep_errors: bool) -> Iterator[Event]:
+    """Answer a request by itself, where its logits would depend on the others in a pass."""
+    stop.check()
+    try:
+        if job.options:
+            ballot = _ballot(job)
+            with closing(runtime.batch(len(ballot.options), ballot.room)) as batch:
+                yield from decide(runtime, batch, [ballot], stop)
+        elif job.request.given is not None:
+            yield from evaluate(runtime, job.request, stop, index=job.index)
+        else:
+            for event in write(runtime, job.request, stop):
+                yield msgspec.structs.replace(event, index=job.index)
+    except PhiError as error:
+        if not keep_errors:
+            raise
+        yield Finished(job.index, "error", at=runtime.clock(), error=str(error))
 
 
 def _decode(runtime: Runtime, batch: Batch, jobs: Sequence[_Job], stop: Stop, *, keep_errors: bool) -> Iterator[Event]:

@@ -35,6 +35,8 @@ class Context:
     A model with two sets of RoPE factors has two kinds of keys, and llama.cpp chooses by the size of the context. Here
     the tokens that a request needs decide. If the context has the other kind of keys, a new one is made, and none of
     the old keys are kept.
+
+    On a GPU slices are not alike (:attr:`Plan.slices_alike`): there a prompt is evaluated from its beginning, every time.
     """
 
     def __init__(self, model: Model, plan: Plan) -> None:
@@ -91,9 +93,7 @@ class Context:
             how many of the prompt's tokens were already there.
         """
         self._reserve(room)
-        self._swap(prompt)
-        cached = self._shared(prompt) if exact else min(common(self.tokens, prompt), len(prompt) - 1)
-        self._cut(cached)
+        cached = self._kept(prompt, len(prompt) - 1, exact=exact)
         done = cached
         for size in slices(len(prompt) - cached):
             on_progress(done, len(prompt))
@@ -143,9 +143,7 @@ class Context:
         """
         whole = [*prompt, *given[:-1]]
         self._reserve(len(whole) + 1)
-        self._swap(whole)
-        cached = min(self._shared(whole), len(prompt) - 1)
-        self._cut(cached)
+        cached = self._kept(whole, len(prompt) - 1)
         return cached, self._rows(whole, len(prompt) - 1, stop)
 
     def _rows(self, whole: Sequence[int], first: int, stop: Stop) -> Iterator[NDArray[np.float32]]:
@@ -184,6 +182,20 @@ class Context:
     def logits(self) -> NDArray[np.float32]:
         """A view, shape ``(n_vocab,)``, of the scores after the last token; valid until the next pass."""
         return self.row(-1)
+
+    def _kept(self, tokens: Sequence[int], most: int, *, exact: bool = True) -> int:
+        """Keep what the KV cache or a saved state holds of the beginning of ``tokens`` and may be used, and remove the
+        rest.
+
+        Returns:
+            how many tokens were kept, at most ``most``.
+        """
+        cached = 0
+        if self.plan.slices_alike or not exact:
+            self._swap(tokens)
+            cached = min(most, self._shared(tokens) if exact else common(self.tokens, tokens))
+        self._cut(cached)
+        return cached
 
     def _shared(self, prompt: Sequence[int]) -> int:
         """How many leading tokens can be kept so that the rest is no shorter than a slice may be."""
@@ -283,6 +295,8 @@ def context_params(plan: Plan, aborts: Any) -> Any:
     params.n_threads = params.n_threads_batch = plan.n_threads
     params.flash_attn_type = int(plan.flash_attention)
     params.type_k = getattr(C, f"GGML_TYPE_{plan.key_type.upper()}")
+    # Without layers on a GPU llama.cpp 0.3.36 would still send large passes there, whose kernels round differently.
+    params.op_offload = params.offload_kqv = plan.n_gpu_layers != 0
     params.type_v = getattr(C, f"GGML_TYPE_{plan.value_type.upper()}")
     params.abort_callback = aborts
     params.no_perf = True

@@ -114,7 +114,7 @@ class Runtime:
         best done while the user reads the answer. ``stop`` ends it when a request comes.
         """
         prompt, self._ahead = self._ahead, []
-        if prompt and self.context and len(prompt) <= self.context.size:
+        if prompt and self.context and self.context.plan.slices_alike and len(prompt) <= self.context.size:
             with suppress(Interrupted, PhiError):  # a request came, or memory is short
                 self.context.prefill(prompt, room=self.context.size, stop=stop)  # with the RoPE factors that it has
 

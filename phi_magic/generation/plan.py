@@ -39,6 +39,16 @@ class Plan:
         found = {one.name: record[one.name] for one in fields(cls) if one.name in record}
         return cls(**found) if found else None
 
+    @property
+    def slices_alike(self) -> bool:
+        """Whether a prompt gives the same logits however it is cut into slices of 8 tokens and more, and a sequence the
+        same ones whatever else is in its pass.
+
+        Not on a GPU: its kernels choose their shape by the size of the pass. There the same passes in the same order
+        give the same logits, and no others do.
+        """
+        return self.n_gpu_layers == 0
+
     def decodes_alike(self, count: int) -> bool:
         """Whether decoding ``count`` tokens in one pass gives the bits of decoding them singly."""
-        return count == 1 or (count < 8 and self.flash_attention and not self.repack and self.n_gpu_layers == 0)
+        return count == 1 or (count < 8 and self.flash_attention and not self.repack and self.slices_alike)

@@ -127,6 +127,9 @@ def _check_named(phi: Phi, model: str) -> None:
 def _compared(recorded: Recorded, reply: Reply) -> str:
     """The difference between what was recorded and a new answer; an output may show it in any of the formats."""
     interrupted = recorded.record.get("finish_reason") == "interrupted"
+    thoughts = str(recorded.record.get("reasoning", ""))
+    if reply.reasoning != thoughts and not (interrupted and reply.reasoning.startswith(thoughts)):
+        return f"what the model thought {difference(thoughts, reply.reasoning)}"
     texts = [reply.text, *(_without_held_back(reply) if interrupted else ())]
     if recorded.exact:
         return "" if recorded.text in texts else difference(recorded.text, reply.text)

@@ -258,10 +258,10 @@ def _step(runtime: Runtime, job: _Job, logits: NDArray[np.float32], *, keep_erro
             job.writer = _writer(runtime, job)
         if isinstance(job.writer, Deliberation):
             yield from job.writer.step(logits)
-            if job.writer.done:
+            if job.writer.done and job.writer.finish_reason != "interrupted":
                 _end_thoughts(runtime, job, job.writer)
-            return
-        if drawn := job.writer.step(logits):
+                return
+        elif drawn := job.writer.step(logits):
             yield drawn
         if not job.writer.finish_reason:
             return

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..generation.backend import Finished, Step
 from ..generation.request import GenerationRequest
+from ..reply import FinishReason
 from .model import Model
 from .thinking import Thinking
 from .writer import Clock, Writer
@@ -41,6 +42,11 @@ class Deliberation:
         #: Token ids of the thoughts with their tags; they go between the prompt and the choice.
         self.tokens: list[int] = []
         self.done = False
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why the thoughts ended, if they did not end where the answer begins."""
+        return self._writer.finish_reason
 
     @property
     def token(self) -> int:

@@ -33,6 +33,7 @@ help:
 	@echo "make coverage which lines the plain tier runs, worker processes included; fails below the floor"
 	@echo "make check   formatter, linter, strict type checker, checks of the workflows for GitHub"
 	@echo "make docs    the pages of docs/ and the reference, into build/docs"
+	@echo "make links   ask every address in the documentation whether it still answers; needs the network"
 	@echo "make model   train the shipped model again"
 	@echo "make bench   measure speed and memory beside Llama and Candle, for docs/performance.md; an hour"
 	@echo "make llama-server  build llama.cpp's server from the same sources; make test-servers runs tests/remote with it"
@@ -80,6 +81,11 @@ check: $(DEVELOP)
 .PHONY: docs
 docs: $(DOCS)
 	$(BIN)/python -m sphinx --builder html --nitpicky --fail-on-warning --keep-going --quiet docs build/docs
+
+# Needs the network, and a server that is down for an hour fails it: so it is no part of CI.
+.PHONY: links
+links: $(DOCS)
+	$(BIN)/python -m sphinx --builder linkcheck --keep-going --quiet docs build/links
 
 .PHONY: training-extra
 training-extra: $(TRAINING)

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from phi_magic import PhiError
+from phi_magic.remote import dialects
+from phi_magic.remote.dialects import Dialect
+from phi_magic.sampling import Sampling
 
 EXCHANGES = [
     pytest.param(exchange, id=f"{exchange['kind']}: {exchange['case']}")
@@ -42,3 +45,16 @@ def test_every_exchange_says_where_it_is_from():
     for [exchange] in (parameter.values for parameter in EXCHANGES):
         assert exchange["source"]
         assert exchange["date"].startswith("20")
+
+
+OPENAI = {"temperature", "top_p"}  # what every server with OpenAI's interface knows
+DIALECTS = [value for value in vars(dialects).values() if isinstance(value, Dialect)]
+
+
+def test_every_sampling_parameter_that_openai_lacks_has_a_value_that_switches_it_off():
+    assert dialects._OFF.keys() == set(Sampling.class_trait_names()) - OPENAI
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+def test_a_server_is_sent_a_parameter_or_it_ignores_it(dialect):
+    assert dialect.sends.keys() | dialect.ignores >= dialects._OFF.keys()

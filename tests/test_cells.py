@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gc
+import weakref
 
 import pytest
 from ipywidgets.widgets.widget import _instances as open_widgets
 
 from phi_magic import Phi
+from phi_magic.widgets import cells
+from phi_magic.widgets.sliders import Sliders
 
 HAIKU = "Write a haiku about ice hockey"
 SHOWING = {
@@ -91,3 +94,37 @@ def test_unloading_the_extension_closes_them_all(run, opened):
         run(code, cell)
     run("%unload_ext phi_magic", "last")
     assert opened() == 0
+
+
+@pytest.mark.parametrize("kind", ["panel", "explorer", "tokens"])
+def test_nothing_of_a_closed_widget_stays_in_memory(run, kind):
+    from phi_magic.widgets.explorer import Explorer
+    from phi_magic.widgets.panel import Panel
+    from phi_magic.widgets.tokens import TokenView
+
+    phi = Phi(model="demo", seed=1, max_tokens=3)
+    reply = phi(HAIKU, top_logprobs=3)
+    made = {"panel": lambda: Panel(phi), "explorer": lambda: Explorer(phi, HAIKU), "tokens": lambda: TokenView(reply)}
+    widget = made[kind]()
+    widget.saved.show()
+    seen = weakref.ref(widget)
+    widget.close()
+    del widget
+    gc.collect()
+    assert seen() is None
+
+
+def test_a_widget_that_fails_to_close_keeps_no_other_open(run):
+    closed = []
+    cells.keep(lambda: closed.append(1))
+    cells.keep(lambda: 1 / 0)
+    cells.keep(lambda: closed.append(2))
+    with pytest.raises(ZeroDivisionError):
+        cells.close_all()
+    assert sorted(closed) == [1, 2]
+
+
+def test_sliders_may_be_closed_twice():
+    sliders = Sliders(Phi(), ["temperature"])
+    sliders.close()
+    sliders.close()

@@ -205,6 +205,50 @@ class TestExtension:
         assert len(ip.configurables) == count
         assert ask(ip, "-m demo -n 2", HAIKU).text
 
+    @pytest.mark.parametrize(
+        "step",
+        [
+            "phi_magic.magics.forget",
+            "phi_magic.generation.worker.shared.close",
+            "phi_magic.widgets.cells.close_all",
+            "phi_magic.magics._remove",
+        ],
+    )
+    def test_a_step_that_raises_keeps_no_other_from_unloading(self, ip, monkeypatch, step):
+        from phi_magic import conversation
+        from phi_magic.widgets import cells
+
+        def fail(*_):
+            raise RuntimeError("a step failed")
+
+        ask(ip, "-m demo -n 2 -c trip", HAIKU)
+        cells.keep(lambda: None)
+        with monkeypatch.context() as patch:
+            patch.setattr(step, fail)
+            with pytest.raises(RuntimeError, match="a step failed"):
+                ip.run_line_magic("unload_ext", "phi_magic")
+        assert (conversation.names() == []) is (step != "phi_magic.magics.forget")
+        assert (not cells._shown) is (step != "phi_magic.widgets.cells.close_all")
+        assert ("phi" not in ip.magics_manager.magics["line"]) is (step != "phi_magic.magics._remove")
+        ip.run_line_magic("reload_ext", "phi_magic")
+        assert ask(ip, "-m demo -n 2", HAIKU).text
+
+    def test_loading_twice_registers_everything_once(self, ip):
+        import phi_magic
+
+        def counts():
+            return [
+                len(ip.configurables),
+                len(ip.input_transformer_manager.token_transformers),
+                len(ip.ast_transformers),
+                len(ip.Completer.custom_matchers),
+                {event: len(listeners) for event, listeners in ip.events.callbacks.items()},
+            ]
+
+        before = counts()
+        phi_magic.load_ipython_extension(ip)
+        assert counts() == before
+
     def test_while_a_stream_is_half_read_it_reloads_too(self, ip, capsys, slow_model):
         ip.user_ns["model"] = str(slow_model)
         ip.run_cell("from phi_magic import Phi\nstream = Phi(model=model).stream('Hello')\nnext(stream)")

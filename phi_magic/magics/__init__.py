@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from ..conversation import forget
@@ -46,7 +47,8 @@ COMPLETERS: dict[str, Completer] = {
 
 
 def load(shell: InteractiveShell) -> None:
-    """Register the magics, completion, and the one configurable."""
+    """Register the magics, completion, and the one configurable, in place of those that are there already."""
+    _remove(shell)
     phi = Phi(parent=shell)
     magics = [kind(shell, phi) for kind in MAGICS]
     shell.register_magics(*magics)
@@ -60,20 +62,33 @@ def load(shell: InteractiveShell) -> None:
 
 
 def unload(shell: InteractiveShell) -> None:
-    """Undo :func:`load`, end the model's process, and forget the conversations."""
-    if "phi_magic.widgets.cells" in sys.modules:  # else nothing was ever shown; a panel's answer ends here
-        from ..widgets import cells
+    """Undo :func:`load`, end the model's process, and forget the conversations.
 
-        cells.close_all()
-    if "phi_magic.generation.worker" in sys.modules:  # else nothing was ever loaded
-        from ..generation.worker import shared
+    Every step is done, also where one raises.
+    """
+    with ExitStack() as steps:  # the last one first
+        steps.callback(forget)
+        steps.callback(_remove, shell)
+        if "phi_magic.generation.worker" in sys.modules:  # else nothing was ever loaded
+            from ..generation.worker import shared
 
-        shared.close()
+            steps.callback(shared.close)
+        if "phi_magic.widgets.cells" in sys.modules:  # else nothing was ever shown; a panel's answer ends here
+            from ..widgets import cells
+
+            steps.callback(cells.close_all)
+
+
+def _remove(shell: InteractiveShell) -> None:
+    """Remove what :func:`load` registered, as far as it is there."""
     manager = shell.magics_manager
     for kind in MAGICS:
-        magics = manager.registry.pop(kind.__name__)
+        magics = manager.registry.pop(kind.__name__, None)
+        if magics is None:
+            continue
         for event, listener in magics.listeners.items():
-            shell.events.unregister(event, listener)
+            with suppress(ValueError):
+                shell.events.unregister(event, listener)
         for table in ("line", "cell"):
             for name in magics.magics[table]:
                 manager.magics[table].pop(name, None)
@@ -84,6 +99,6 @@ def unload(shell: InteractiveShell) -> None:
     shell.Completer.custom_matchers[:] = [
         one for one in shell.Completer.custom_matchers if getattr(one, "matcher_identifier", "") != IDENTIFIER
     ]
-    shell.input_transformer_manager.token_transformers.remove(Question)
+    transformers = shell.input_transformer_manager.token_transformers
+    transformers[:] = [one for one in transformers if one is not Question]
     shell.ast_transformers[:] = [one for one in shell.ast_transformers if not isinstance(one, Shown)]
-    forget()

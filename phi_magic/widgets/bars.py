@@ -37,8 +37,8 @@ _TAIL = "213, 94, 0"  # of all the tokens that have no row
 class Bars(anywidget.AnyWidget):
     """Draws ``view``; sends ``{"take": token id}`` and ``{"go": step}``."""
 
-    _esm = Path(__file__).parent / "bars.js"
-    _css = Path(__file__).parent / "bars.css"
+    _esm = (Path(__file__).parent / "bars.js").read_text("utf-8")
+    _css = (Path(__file__).parent / "bars.css").read_text("utf-8")
     view: Any = traitlets.Dict().tag(sync=True)
     busy = traitlets.Bool(False).tag(sync=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from ..running_cell import asking
 
@@ -18,15 +19,27 @@ def keep(close: Callable[[], None]) -> None:
     _shown.setdefault(cell, (run, []))[1].append(close)
 
 
+def drop(close: Callable[[], None]) -> None:
+    """Forget a widget that is closed, so that nothing of it stays in memory."""
+    for cell, (run, closers) in list(_shown.items()):
+        left = [other for other in closers if other != close]
+        if left:
+            _shown[cell] = run, left
+        else:
+            del _shown[cell]
+
+
 def close_all() -> None:
     """Close the widgets of every cell."""
-    for cell in list(_shown):
-        _close(cell)
+    with ExitStack() as closing:  # closes all, also where one raises
+        for cell in list(_shown):
+            closing.callback(_close, cell)
 
 
 def _close(cell: str) -> None:
-    for close in _shown.pop(cell)[1]:
-        close()
+    with ExitStack() as closing:
+        for close in _shown.pop(cell, ("", []))[1]:
+            closing.callback(close)
 
 
 def _running() -> tuple[str, str]:

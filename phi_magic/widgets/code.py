@@ -15,7 +15,7 @@ import traitlets
 class Code(anywidget.AnyWidget):
     """Shows ``text`` with a button that copies it, and a switch for every setting to be said."""
 
-    _esm = Path(__file__).parent / "code.js"
-    _css = Path(__file__).parent / "code.css"
+    _esm = (Path(__file__).parent / "code.js").read_text("utf-8")
+    _css = (Path(__file__).parent / "code.css").read_text("utf-8")
     text = traitlets.Unicode().tag(sync=True)
     everything = traitlets.Bool(False, help="Whether settings at their defaults are said too.").tag(sync=True)

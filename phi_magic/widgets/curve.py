@@ -20,8 +20,8 @@ _POINTS = 120  # at most; evenly spaced on a logarithmic axis they look like all
 class Curve(anywidget.AnyWidget):
     """Draws ``view``."""
 
-    _esm = Path(__file__).parent / "curve.js"
-    _css = Path(__file__).parent / "curve.css"
+    _esm = (Path(__file__).parent / "curve.js").read_text("utf-8")
+    _css = (Path(__file__).parent / "curve.css").read_text("utf-8")
     view: Any = traitlets.Dict().tag(sync=True)
 
 

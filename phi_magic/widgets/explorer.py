@@ -153,6 +153,7 @@ class Explorer:
         self.end()
         self.seeds.close()
         close(self.widget)
+        self.saved.closed()
 
     def redraw(self) -> None:
         """Draw the bars anew from the kept logits; nothing is decoded."""

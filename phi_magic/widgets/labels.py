@@ -16,7 +16,7 @@ class Labels(anywidget.AnyWidget):
         on_enter: called when somebody presses Ctrl+Enter within the box; without it a notebook runs the cell.
     """
 
-    _esm = Path(__file__).parent / "labels.js"
+    _esm = (Path(__file__).parent / "labels.js").read_text("utf-8")
     enters = traitlets.Bool().tag(sync=True)
 
     def __init__(self, on_enter: Callable[[], None] | None = None) -> None:

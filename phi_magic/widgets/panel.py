@@ -126,6 +126,7 @@ class Panel:
             one.unlink()
         self.phi.unobserve(self._changed, [*ANSWER_TRAITS, "model", "seed"])
         close(self.widget)
+        self.saved.closed()
 
     def _make_fields(self, prompt: str) -> None:
         traits = self.phi.traits()

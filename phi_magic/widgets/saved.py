@@ -56,6 +56,10 @@ class Saved:
         if self._handle:
             update_display(self._bundle(), metadata=self._metadata, raw=True, display_id=self._handle)
 
+    def closed(self) -> None:
+        """Note that the widget was taken away."""
+        cells.drop(self._close)
+
     def _show_widget(self) -> None:
         cells.keep(self._close)
         view = {"model_id": self._name, "version_major": 2, "version_minor": 0}

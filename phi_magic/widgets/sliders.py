@@ -33,8 +33,8 @@ class Sliders(anywidget.AnyWidget):
         on_refused: told in one line when a trait does not take what was typed.
     """
 
-    _esm = Path(__file__).parent / "sliders.js"
-    _css = Path(__file__).parent / "sliders.css"
+    _esm = (Path(__file__).parent / "sliders.js").read_text("utf-8")
+    _css = (Path(__file__).parent / "sliders.css").read_text("utf-8")
     rows: Any = traitlets.List().tag(sync=True)
     values: Any = traitlets.Dict(help="The traits' values, by name.").tag(sync=True)
     moved: Any = traitlets.Dict(help="By name, the last value that a person chose, and its number.").tag(sync=True)
@@ -58,7 +58,8 @@ class Sliders(anywidget.AnyWidget):
             self._on_refused(f"{label(name)}{str(error).removeprefix(name)}")
 
     def close(self) -> None:
-        self._owner.unobserve(self._show, self._names)
+        if self.comm is not None:  # ipywidgets calls it once more when the widget is deleted
+            self._owner.unobserve(self._show, self._names)
         super().close()
 
     @traitlets.observe("moved")

@@ -28,8 +28,8 @@ from .worker import Worker
 class Branch(anywidget.AnyWidget):
     """One answer's tokens; sends ``{"at": step, "take": token id}``."""
 
-    _esm = Path(__file__).parent / "tokens.js"
-    _css = Path(__file__).parent / "tokens.css"
+    _esm = (Path(__file__).parent / "tokens.js").read_text("utf-8")
+    _css = (Path(__file__).parent / "tokens.css").read_text("utf-8")
     tokens: Any = traitlets.List().tag(sync=True)
     begun = traitlets.Int(0, help="How many of the tokens were taken from the answer that this one left.").tag(
         sync=True
@@ -106,6 +106,7 @@ class TokenView:
         """Stop, and take the view away; the saved state stays."""
         self._worker.stop()
         close(self.widget)
+        self.saved.closed()
 
     def _add(self, reply: Reply, branch: Branch) -> None:
         number = len(self.replies)

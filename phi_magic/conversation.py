@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import PhiError
 from .messages import Earlier
-from .paths import expanded, read_text, show_path
+from .paths import expanded, read_text, replacing, show_path
 from .reply import Message, Reply
 
 if TYPE_CHECKING:
@@ -219,15 +219,12 @@ class Conversation:
             raise PhiError(f"{show_path(file)} is a folder: name a file in it")
         turns = [{"cell": turn.cell, "reply": _plain(turn.reply)} for turn in self.turns]
         text = json.dumps({"phi_magic": _KIND, "name": self.name, "turns": turns}, indent=1, ensure_ascii=False)
-        new = file.with_name(f".{file.name}.{os.getpid()}")
         try:
             if file.exists():
                 _read(file)  # do not overwrite another file
-            new.write_text(text, encoding="utf-8", errors="replace")
-            new.replace(file)
+            with replacing(file) as new:
+                new.write_text(text, encoding="utf-8", errors="replace")
         except OSError as error:
-            with suppress(OSError):
-                new.unlink(missing_ok=True)
             raise PhiError(f"{file} cannot be written: {error.strerror}") from None
         except ValueError:  # a NUL, a lone surrogate
             raise PhiError(f"{file} cannot be a file's name") from None

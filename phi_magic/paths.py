@@ -6,6 +6,8 @@ import json
 import os
 import stat
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,19 @@ def read_text(path: Path, longest: int = LONGEST) -> str:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", "") or str(error)
     raise PhiError(f"{show_path(path)}: cannot be read: {reason}")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path to write to, beside ``path``, that takes its place when the block ends, and is deleted if it raises."""
+    path = path.resolve()  # a link stays one
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield new
+        new.replace(path)
+    finally:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
 
 
 def _read(path: Path, longest: int) -> bytes:

@@ -79,3 +79,12 @@ def test_it_is_the_user_s_to_delete(home):
     with pytest.raises(PhiError, match="LM Studio's"):
         models.remove("owner/repo/model.gguf")
     assert path.exists()
+
+
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), lambda path: path.write_bytes(b"\xff")]
+)
+def test_a_pointer_that_is_no_text_changes_nothing(home, make):
+    path = put(home / ".lmstudio/models", "owner/repo/model.gguf")
+    make(home / ".lmstudio-home-pointer")
+    assert models.resolve("owner/repo/model.gguf").path == path

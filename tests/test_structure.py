@@ -3,6 +3,7 @@
 import datetime as dt
 import enum
 import json
+import os
 import signal
 import uuid
 from collections.abc import Callable
@@ -461,3 +462,11 @@ def test_the_terminal_takes_a_path_and_says_what_was_cut(capsys):
     assert main(["-m", "demo", "--schema", "person.json", "-n", "3", "Someone"]) == 0
     assert "cut at -n" in capsys.readouterr().err
     assert main(["-m", "demo", "--schema", "nope.json", "Someone"]) == 2
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there are no device files here")
+def test_a_schema_in_what_is_no_regular_file_is_one_line(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    for path in ("/dev/zero", tmp_path / "fifo"):
+        with pytest.raises(PhiError, match="it is not a regular file"):
+            read(path)

@@ -9,15 +9,16 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from ..paths import expanded, read_json
+from ..errors import PhiError
+from ..paths import expanded, read_json, read_text
 from .known import HUB_NAME, ModelFile, model_name
 
 
 def folders() -> list[Path]:
     """The folders in which LM Studio keeps models."""
     homes = [expanded("~/.lmstudio"), expanded("~/.cache/lm-studio")]  # of today, and until version 0.3
-    with suppress(OSError, ValueError):  # it is not there: LM Studio's home is where it always was
-        if pointer := expanded("~/.lmstudio-home-pointer").read_text("utf-8").strip():
+    with suppress(PhiError):  # it is not there, or no text: LM Studio's home is where it always was
+        if pointer := read_text(expanded("~/.lmstudio-home-pointer"), 10_000).strip():
             homes.insert(0, Path(pointer))
     found: list[Path] = []
     for home in homes:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import PhiError
-from ..paths import read_text, show_path
+from ..paths import read_text, replacing, show_path
 
 _ENDINGS = (".csv", ".jsonl", ".parquet")
 
@@ -18,12 +18,15 @@ def check_output(path: Path) -> None:
     """Refuse a table that could not be written in the end.
 
     Raises:
-        PhiError: the ending says no format, pyarrow is missing, or there is no such folder.
+        PhiError: the ending says no format, pyarrow is missing, there is no such folder, or something else than a file
+            is there.
     """
     if _ending(path) == ".parquet":
         _parquet(path)
     if not path.absolute().parent.is_dir():
         raise PhiError(f"{show_path(path)}: cannot be written: there is no such folder")
+    if path.exists() and not path.is_file():
+        raise PhiError(f"{show_path(path)}: cannot be written: it is not a regular file")
 
 
 def read_table(path: Path) -> Any:
@@ -35,6 +38,8 @@ def read_table(path: Path) -> Any:
     ending = _ending(path)
     if ending == ".parquet":
         parquet = _parquet(path)
+        if path.exists() and not path.is_file():
+            raise PhiError(f"{show_path(path)}: cannot be read: it is not a regular file")
         try:
             return parquet.read_table(path)
         except (OSError, ValueError) as error:  # pyarrow's errors are of these kinds
@@ -50,7 +55,7 @@ def read_table(path: Path) -> Any:
 
 
 def write_table(rows: Any, path: Path) -> None:
-    """Write a table with its new columns; a cell without an answer is empty.
+    """Write a table with its new columns, whole or not at all; a cell without an answer is empty.
 
     Args:
         rows: a pyarrow Table or a list of dicts.
@@ -58,24 +63,29 @@ def write_table(rows: Any, path: Path) -> None:
     Raises:
         PhiError: it cannot be written.
     """
-    ending = _ending(path)
     try:
-        if ending == ".parquet":
-            import pyarrow as pa
+        with replacing(path) as new:
+            _write(rows, new, _ending(path))
+    except (OSError, ValueError) as error:  # pyarrow's errors are of these kinds
+        reason = getattr(error, "strerror", "") or str(error)
+        raise PhiError(f"{show_path(path)}: cannot be written: {reason}") from None
 
-            table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows))
-            _parquet(path).write_table(table, path)
-            return
-        listed = rows if isinstance(rows, list) else rows.to_pylist()
-        with path.open("w", encoding="utf-8", newline="") as file:
-            if ending == ".csv":
-                writer = csv.DictWriter(file, list(dict.fromkeys(name for row in listed for name in row)))
-                writer.writeheader()
-                writer.writerows({name: _cell(value) for name, value in row.items()} for row in listed)
-            else:
-                file.writelines(f"{json.dumps(row, ensure_ascii=False, default=str)}\n" for row in listed)
-    except OSError as error:
-        raise PhiError(f"{show_path(path)}: cannot be written: {error.strerror or error}") from None
+
+def _write(rows: Any, path: Path, ending: str) -> None:
+    if ending == ".parquet":
+        import pyarrow as pa
+
+        table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows))
+        _parquet(path).write_table(table, path)
+        return
+    listed = rows if isinstance(rows, list) else rows.to_pylist()
+    with path.open("w", encoding="utf-8", errors="replace", newline="") as file:
+        if ending == ".csv":
+            writer = csv.DictWriter(file, list(dict.fromkeys(name for row in listed for name in row)))
+            writer.writeheader()
+            writer.writerows({name: _cell(value) for name, value in row.items()} for row in listed)
+        else:
+            file.writelines(f"{json.dumps(row, ensure_ascii=False, default=str)}\n" for row in listed)
 
 
 def _csv(text: str) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ import pytest
 
 from phi_magic import Phi, PhiError
 from phi_magic.__main__ import main
-from phi_magic.tables.files import read_table, write_table
+from phi_magic.tables.files import check_output, read_table, write_table
 
 ROWS = [{"topic": "ice", "n": "1"}, {"topic": 'the "sea", wide', "n": "2"}, {"topic": "snow\nand rain", "n": "3"}]
 
@@ -46,6 +46,46 @@ def test_what_is_no_table_is_one_line(name, content, says):
     with pytest.raises(PhiError, match=says) as error:
         read_table(Path(name))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_what_is_no_regular_file_is_refused_before_anything_is_asked(ending):
+    path = Path(f"fifo.{ending}")
+    os.mkfifo(path)
+    for act in (check_output, read_table):
+        with pytest.raises(PhiError, match="it is not a regular file"):
+            act(path)
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_a_table_that_cannot_be_written_leaves_the_old_one(ending):
+    path = Path(f"rows.{ending}")
+    write_table(ROWS, path)
+    before = path.read_bytes()
+
+    class Broken(dict):
+        def items(self):
+            raise OSError(28, "No space left on device")
+
+    broken = {"csv": Broken(a=1), "jsonl": Broken(a=1), "parquet": {"topic": "\ud800"}}[ending]
+    with pytest.raises(PhiError, match="cannot be written"):
+        write_table([*ROWS, broken], path)
+    assert path.read_bytes() == before
+    assert [one.name for one in Path().iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_a_lone_surrogate_is_written_as_a_question_mark(ending):
+    path = Path(f"rows.{ending}")
+    write_table([{"a": "x\ud800"}], path)
+    assert read_table(path) == [{"a": "x?"}]
+
+
+def test_a_link_to_a_table_stays_one():
+    Path("link.csv").symlink_to("rows.csv")
+    write_table(ROWS, Path("link.csv"))
+    assert Path("link.csv").is_symlink()
+    assert read_table(Path("rows.csv")) == ROWS
 
 
 class TestTerminal:

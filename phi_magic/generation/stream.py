@@ -217,7 +217,7 @@ def _recorded(
                     identities[number] = Identity(Path(event.path), event.model_sha256)
                 awaited = False
                 if isinstance(event, Finished):
-                    awaited = number in identities and identities[number].pending
+                    awaited = number in identities and identities[number].pending and not stop.requested
                     with stop.interrupt_at_once():  # the validators of a class may take any time
                         questions[number].parse()
                 thought = "" if isinstance(event, Started) else event.reasoning

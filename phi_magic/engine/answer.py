@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -25,6 +26,17 @@ from .writer import Writer
 _WORDY = 200  # characters for each token of the context
 
 
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt as the model reads it."""
+
+    tokens: list[int] = field(default_factory=list)
+    date: str = ""  #: the date and time that the chat template wrote into it; empty where it asked for none
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
 def write(
     runtime: Runtime, request: GenerationRequest, stop: Stop, *, on_status: OnStatus = ignore_status
 ) -> Iterator[Event]:
@@ -43,7 +55,7 @@ def write(
     runtime.check_room(room)
     known = request.known[:limit]
     cached = context.follow(
-        prompt,
+        prompt.tokens,
         [token.id for token in known],
         room=room,
         stop=stop,
@@ -55,7 +67,7 @@ def write(
         cached_tokens=cached,
         load=loaded - began,
         prompt=clock() - loaded,
-        engine=record(model, context.plan, room, request),
+        engine=record(model, context.plan, room, prompt.date),
         left_out=left_out,
         path=str(model.path),
     )
@@ -71,7 +83,7 @@ def write(
             if not writer.finish_reason and (drawn := writer.step(context.logits)):
                 text.append(drawn.text)
                 yield drawn
-            for drawn in _decode(runtime, context, writer, request, prompt, limit, stop):
+            for drawn in _decode(runtime, context, writer, request, prompt.tokens, limit, stop):
                 text.append(drawn.text)
                 yield drawn
         except Interrupted:
@@ -79,7 +91,8 @@ def write(
         end = writer.finish()
     if request.continues and request.exact and end.reason != "interrupted":
         # Without the promise of exactness the decoded tokens serve as history.
-        runtime.read_ahead_later(_history(runtime, model, request, "".join([*text, end.text])))
+        answer = "".join([*text, end.text])
+        runtime.read_ahead_later(lambda: _history(runtime, model, request, answer))
     yield end
 
 
@@ -129,7 +142,7 @@ def look(
     if len(request.begin) >= limit:
         raise PhiError(f"the answer has {len(request.begin)} tokens and may have {limit}: raise max_tokens or n_ctx")
     runtime.check_room(len(prompt) + limit)
-    context.follow(prompt, request.begin, room=len(prompt) + limit, stop=stop)
+    context.follow(prompt.tokens, request.begin, room=len(prompt) + limit, stop=stop)
     return Position(
         request.begin,
         context.logits.copy(),
@@ -138,8 +151,8 @@ def look(
     )
 
 
-def read_prompt(runtime: Runtime, model: Model, request: GenerationRequest) -> tuple[list[int], int, int]:
-    """Return the prompt's tokens, how many tokens the answer may have, and how many of the oldest turns were left out.
+def read_prompt(runtime: Runtime, model: Model, request: GenerationRequest) -> tuple[Prompt, int, int]:
+    """Return the prompt, how many tokens the answer may have, and how many of the oldest turns were left out.
 
     Raises:
         PhiError: the prompt leaves no room in the context, or ``begin`` holds no token ids of the vocabulary.
@@ -154,7 +167,7 @@ def read_prompt(runtime: Runtime, model: Model, request: GenerationRequest) -> t
             f"the prompt has {size:,} characters, the context {ceiling} tokens: shorten it", size, ceiling
         )
     if request.raw:
-        prompt, left_out = _tokens(runtime, model, request, request.messages), 0
+        prompt, left_out = _read(runtime, model, request, request.messages), 0
     else:
         prompt, left_out = _fitted(runtime, model, request, request.messages)
     if len(prompt) >= ceiling:
@@ -179,27 +192,27 @@ def thinking(runtime: Runtime, model: Model, request: GenerationRequest) -> Thin
     return thinking_of(model, begun=text.endswith(model.tags.opening.rstrip()))
 
 
-def record(model: Model, plan: Plan, room: int, request: GenerationRequest) -> dict[str, Any]:
+def record(model: Model, plan: Plan, room: int, date: str) -> dict[str, Any]:
     """Return the content of ``Reply.engine``: the plan, the set of RoPE factors if the model has two, the date in the
     prompt.
 
     Args:
         room: tokens of the prompt and of the longest answer.
+        date: :attr:`Prompt.date`.
     """
     factors = model.rope_factors(room)
-    dated = not request.raw and "strftime_now" in (model.chat_template or "")
-    return plan.to_dict() | ({"rope": factors} if factors else {}) | ({"now": request.now} if dated else {})
+    return plan.to_dict() | ({"rope": factors} if factors else {}) | ({"now": date} if date else {})
 
 
 def _fitted(
     runtime: Runtime, model: Model, request: GenerationRequest, messages: Sequence[ChatMessage]
-) -> tuple[list[int], int]:
-    """Return the tokens of a conversation cut to fit the context, and how many of its oldest turns were left out."""
+) -> tuple[Prompt, int]:
+    """Return a conversation cut to fit the context, and how many of its oldest turns were left out."""
     with runtime.bound("fitting the conversation to the context"):
         return fit(
             messages,
-            lambda some: _tokens(runtime, model, request, some),
-            lambda text: len(model.tokens_within(text)),
+            lambda some: _read(runtime, model, request, some),
+            model.size,
             answer=request.max_tokens + (request.max_reasoning if model.thinks else 0),
             ceiling=min(request.n_ctx, model.n_ctx_train),
         )
@@ -225,10 +238,10 @@ def _rendered(runtime: Runtime, model: Model, request: GenerationRequest, messag
         )
 
 
-def _tokens(runtime: Runtime, model: Model, request: GenerationRequest, messages: Sequence[ChatMessage]) -> list[int]:
+def _read(runtime: Runtime, model: Model, request: GenerationRequest, messages: Sequence[ChatMessage]) -> Prompt:
     prompt = _rendered(runtime, model, request, messages)
     with runtime.bound("cutting the prompt into tokens"):
-        return model.tokenize(prompt.text, shield=prompt.shield)
+        return Prompt(model.tokenize(prompt.text, shield=prompt.shield), prompt.date)
 
 
 def _history(runtime: Runtime, model: Model, request: GenerationRequest, text: str) -> list[int]:
@@ -236,7 +249,7 @@ def _history(runtime: Runtime, model: Model, request: GenerationRequest, text: s
     question.
     """
     following = (ChatMessage("assistant", text), ChatMessage("user", "?"))
-    return _fitted(runtime, model, request, [*request.messages, *following])[0]
+    return _fitted(runtime, model, request, [*request.messages, *following])[0].tokens
 
 
 def _reading(on_status: OnStatus) -> Callable[[int, int], None]:

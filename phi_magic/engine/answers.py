@@ -15,7 +15,7 @@ from ..errors import PhiError, RowsRefused
 from ..generation.backend import Event, Finished, OnStatus, Started, ignore_status
 from ..generation.request import GenerationRequest, ModelReference
 from ..interrupt import Interrupted, Stop
-from .answer import read_prompt, record, thinking, write
+from .answer import Prompt, read_prompt, record, thinking, write
 from .batch import Batch
 from .choices import Ballot, decide, read_choices
 from .deliberation import Deliberation
@@ -35,7 +35,7 @@ class _Job:
 
     index: int
     request: GenerationRequest
-    prompt: list[int]
+    prompt: Prompt
     limit: int
     left_out: int
     load: float = 0.0
@@ -72,7 +72,7 @@ def write_all(
     groups: dict[ModelReference, list[_Job]] = {}
     refused: dict[int, PhiError] = {}
     for index, request in enumerate(requests):
-        groups.setdefault(request.model, []).append(_Job(index, request, [], 0, 0))
+        groups.setdefault(request.model, []).append(_Job(index, request, Prompt(), 0, 0))
     for model, jobs in groups.items():
         began = runtime.clock()
         runtime.load(model, stop, on_status=on_status)
@@ -108,7 +108,7 @@ def write_all(
                 count = sum(len(ballot.options) for ballot in ballots)
                 with closing(runtime.batch(count, _room(runtime, choosing, ballots))) as batch:
                     if len(ballots) > 1:
-                        batch.share([ballot.prompt for ballot in ballots], stop=stop)
+                        batch.share([ballot.prompt.tokens for ballot in ballots], stop=stop)
                     started = {job.index for job in written}
                     for event in decide(runtime, batch, ballots, stop):
                         if not (isinstance(event, Started) and event.index in started):
@@ -137,7 +137,8 @@ def _thinks(runtime: Runtime, job: _Job) -> bool:
 
 
 def _ballot(job: _Job) -> Ballot:
-    return Ballot(job.index, job.request, job.prompt + job.thoughts, job.options, job.left_out, job.load)
+    prompt = replace(job.prompt, tokens=[*job.prompt.tokens, *job.thoughts])
+    return Ballot(job.index, job.request, prompt, job.options, job.left_out, job.load)
 
 
 def _room(runtime: Runtime, jobs: Sequence[_Job], ballots: Sequence[Ballot]) -> int:
@@ -181,7 +182,7 @@ def _decode(runtime: Runtime, batch: Batch, jobs: Sequence[_Job], stop: Stop, *,
     running: dict[int, _Job] = {}  # by the sequence of the batch; the first ones, without a gap
     try:
         if len(jobs) > 1:
-            batch.share([job.prompt for job in jobs], stop=stop)
+            batch.share([job.prompt.tokens for job in jobs], stop=stop)
         while waiting or running:
             free = min(batch.sequences, runtime.width.best) - len(running)
             if waiting and (not running or free >= min(len(waiting), worth_waiting_for(len(waiting[0].prompt)))):
@@ -220,7 +221,7 @@ def _begin(
     # Prompts of similar length are neighbours, so that they can share a pass.
     jobs = dict(enumerate(sorted(fresh, key=lambda job: -len(job.prompt)), len(running)))
     began = runtime.clock()
-    for cached in batch.prefill({sequence: job.prompt for sequence, job in jobs.items()}, stop=stop):
+    for cached in batch.prefill({sequence: job.prompt.tokens for sequence, job in jobs.items()}, stop=stop):
         seconds = runtime.clock() - began
         for sequence, tokens in cached.items():
             running[sequence] = job = jobs[sequence]
@@ -230,7 +231,7 @@ def _begin(
                 cached_tokens=tokens,
                 load=job.load,
                 prompt=seconds,
-                engine={**record(model, context.plan, job.room, job.request), "pass": "wide"},
+                engine={**record(model, context.plan, job.room, job.prompt.date), "pass": "wide"},
                 left_out=job.left_out,
                 path=str(model.path),
             )
@@ -273,7 +274,7 @@ def _step(runtime: Runtime, job: _Job, logits: NDArray[np.float32], *, keep_erro
     yield msgspec.structs.replace(end, reason="error", error=error) if error else end
     if job.writer:
         job.writer.close()
-    job.writer, job.prompt = None, []
+    job.writer, job.prompt = None, Prompt()
 
 
 def _writer(runtime: Runtime, job: _Job) -> Writer | Deliberation:

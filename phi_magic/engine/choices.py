@@ -17,7 +17,7 @@ from ..errors import PhiError
 from ..generation.backend import Event, Finished, Started, Step
 from ..generation.request import GenerationRequest
 from ..interrupt import Stop
-from .answer import record, rendered
+from .answer import Prompt, record, rendered
 from .batch import WIDE, Batch
 from .context import SLICE_MAX
 from .model import Model
@@ -35,7 +35,7 @@ class Ballot:
 
     Attributes:
         index: which request it is, for the events.
-        prompt: token ids.
+        prompt: what the choices stand after.
         options: token ids of each choice.
         left_out: how many of the oldest turns were left out for want of room.
         load: seconds that loading the model took.
@@ -43,7 +43,7 @@ class Ballot:
 
     index: int
     request: GenerationRequest
-    prompt: list[int]
+    prompt: Prompt
     options: list[list[int]]
     left_out: int = 0
     load: float = 0.0
@@ -154,7 +154,7 @@ def _read(
     """Read the prompts of some requests into the first sequences, and note the logits after each."""
     began = runtime.clock()
     model, context = runtime.loaded
-    prompts = {at: ballot.prompt for at, ballot in enumerate(ballots)}
+    prompts = {at: ballot.prompt.tokens for at, ballot in enumerate(ballots)}
     for cached in batch.prefill(prompts, stop=stop):
         seconds = runtime.clock() - began
         for at, tokens in cached.items():
@@ -166,7 +166,7 @@ def _read(
                 cached_tokens=tokens,
                 load=ballot.load,
                 prompt=seconds,
-                engine={**record(model, context.plan, ballot.room, ballot.request), "pass": "wide"},
+                engine={**record(model, context.plan, ballot.room, ballot.prompt.date), "pass": "wide"},
                 left_out=ballot.left_out,
                 path=str(model.path),
             )

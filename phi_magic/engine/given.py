@@ -44,13 +44,13 @@ def evaluate(
         raise PhiError("there is nothing to evaluate: the text is empty")
     told = replace(request, begin=tuple(given), stop=(), schema=None, max_tokens=len(given))
     prompt, limit, left_out = read_prompt(runtime, model, told)
-    if not prompt:
+    if not prompt.tokens:
         raise PhiError("this model begins a text with no token of its own: say after which prompt the text stands")
     if limit < len(given):
         room = len(prompt) + len(given)
         raise PhiError(f"prompt and text have {room} tokens, the context {len(prompt) + limit}: raise n_ctx")
     runtime.check_room(len(prompt) + limit)
-    cached, rows = context.rows_after(prompt, given, stop=stop)
+    cached, rows = context.rows_after(prompt.tokens, given, stop=stop)
     with closing(Writer(model, told, limit=limit, index=index, clock=clock)) as writer:
         try:
             for at, row in enumerate(rows):
@@ -61,7 +61,7 @@ def evaluate(
                         cached_tokens=cached,
                         load=loaded - began,
                         prompt=clock() - loaded,
-                        engine={**record(model, context.plan, len(prompt) + limit, request), "pass": "given"},
+                        engine={**record(model, context.plan, len(prompt) + limit, prompt.date), "pass": "given"},
                         left_out=left_out,
                         path=str(model.path),
                     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import re
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -16,6 +17,7 @@ from ..prompt.rendering import unused_character
 from .llama import C, complaint, forget_complaints, freed_on_error
 from .memory_estimate import CELLS
 
+_MOST_SIZES = 20_000
 _MARKER = re.compile(r"<\|[^|\s]+\|>")
 _REASONS = re.compile("reasoning|thinking|thinker", re.IGNORECASE)
 _TAGS = {tag for tags in TAGS for tag in (tags.opening, tags.closing)}
@@ -94,6 +96,7 @@ class Model:
         self.thinks = found is not None or bool(_REASONS.search(f"{path.name} {self._metadata('general.name')}"))
         self._attributes = {t: C.llama_vocab_get_attr(self.vocab, t) for t in self.controls.values()}
         self._longest = max(map(len, self.controls), default=1)
+        self._sizes: dict[bytes, int] = {}  # by the hash of the text
         self._buffer = ctypes.create_string_buffer(512)
 
     def _metadata(self, key: str) -> str:
@@ -223,6 +226,15 @@ class Model:
     def tokens_within(self, text: str) -> list[int]:
         """Tokens of text that other text goes before: none of them is a space that the tokenizer adds."""
         return self._raw("\n" + text)[len(self._raw("\n")) :]
+
+    def size(self, text: str) -> int:
+        """Return the number of :meth:`tokens_within` a text, counted once for each text."""
+        key = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest()
+        if (size := self._sizes.get(key)) is None:
+            if len(self._sizes) >= _MOST_SIZES:
+                self._sizes.clear()
+            size = self._sizes[key] = len(self.tokens_within(text))
+        return size
 
     def _raw(self, text: str) -> list[int]:
         data = text.encode("utf-8", "replace")  # a lone surrogate has no bytes

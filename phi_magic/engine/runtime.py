@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +44,7 @@ class Runtime:
         self.clock = clock
         self._key: tuple[object, ...] = ()
         self._inspected: tuple[tuple[object, ...], Header | None] = ((), None)
-        self._ahead: list[int] = []
+        self._ahead: Callable[[], list[int]] | None = None
         self.header: Header | None = None
         self.model: Model | None = None
         self.context: Context | None = None
@@ -94,7 +94,7 @@ class Runtime:
                 if held:
                     stack.callback(held.close)
             self.context = self.model = self.header = None
-            self._key, self._ahead = (), []
+            self._key, self._ahead = (), None
 
     @property
     def loaded(self) -> tuple[Model, Context]:
@@ -103,9 +103,9 @@ class Runtime:
             raise RuntimeError("no model is loaded")
         return self.model, self.context
 
-    def read_ahead_later(self, prompt: Sequence[int]) -> None:
-        """Note a prompt that is likely to come, for :meth:`idle`."""
-        self._ahead = list(prompt)
+    def read_ahead_later(self, prompt: Callable[[], list[int]]) -> None:
+        """Note how to make the tokens of a prompt that is likely to come, for :meth:`idle`."""
+        self._ahead = prompt
 
     def idle(self, stop: Stop) -> None:
         """Use the time without a request: prefill the history of a conversation.
@@ -113,10 +113,13 @@ class Runtime:
         An answer's tokens were decoded one by one. As history they must be evaluated again, as a prompt is; that is
         best done while the user reads the answer. ``stop`` ends it when a request comes.
         """
-        prompt, self._ahead = self._ahead, []
-        if prompt and self.context and self.context.plan.slices_alike and len(prompt) <= self.context.size:
+        ahead, self._ahead = self._ahead, None
+        if ahead and self.context and self.context.plan.slices_alike:
             with suppress(Interrupted, PhiError):  # a request came, or memory is short
-                self.context.prefill(prompt, room=self.context.size, stop=stop)  # with the RoPE factors that it has
+                stop.check()
+                prompt = ahead()
+                if len(prompt) <= self.context.size:
+                    self.context.prefill(prompt, room=self.context.size, stop=stop)  # with the RoPE factors that it has
 
     def plan(self, model: ModelReference, header: Header) -> Plan:
         """Return the plan to run a model by: the recorded one where there is one, on as many threads as suit here."""

@@ -135,11 +135,13 @@ MAMBA = Architecture(
 )
 
 
-def write(path, architecture, *, border=0):
+def write(path, architecture, *, border=0, template=TEMPLATE):
     """Write a stand-in; with a border it has two sets of RoPE factors, the long ones for contexts beyond the border."""
     writer = GGUFWriter(path, architecture.name)
     tokens = _add_vocabulary(writer, architecture.pre)
     _add_metadata(writer, architecture)
+    if template is not None:
+        writer.add_chat_template(template)
     random = np.random.default_rng(0)
 
     def add(name, shape):
@@ -189,7 +191,6 @@ def _add_metadata(writer, architecture):
     writer.add_layer_norm_eps(1e-5)
     for key, value in architecture.said.items():
         writer.add_uint32(f"{architecture.name}.{key}", value)
-    writer.add_chat_template(TEMPLATE)
 
 
 def _add_vocabulary(writer, pre):

@@ -1,6 +1,7 @@
 """Answers run again: the same, or the first difference; and whatever else a record may say."""
 
 import json
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ from IPython.core.error import UsageError
 
 from phi_magic import Phi, PhiError
 from phi_magic.__main__ import main
+from phi_magic.engine import engine
 from phi_magic.engine.engine import Engine
 from phi_magic.replay import Recorded, difference, recorded_in, replay
+from tests.architectures import ARCHITECTURES, TEMPLATE, write
 from tests.notebooks import notebook_of
 
 HAIKU = "Write a haiku about the sea"
@@ -98,6 +101,29 @@ class TestSame:
             assert outcome.reply.left_out == reply.left_out
             assert outcome.reply.engine == reply.engine
             assert [token.id for token in outcome.reply.tokens] == [token.id for token in reply.tokens]
+
+    @pytest.mark.parametrize("together", [False, True])
+    def test_an_answer_whose_prompt_has_the_date_is_the_same_tomorrow(self, phi, tmp_path, monkeypatch, together):
+        path = str(tmp_path / "dated.gguf")
+        write(path, ARCHITECTURES["phi3"], template="{{ strftime_now('%d %B %Y') }}" + TEMPLATE)
+        phi.backend = Engine()
+
+        def ask():
+            options = {"model": path, "seed": 1}
+            return phi.map([HAIKU], progress=False, **options)[0] if together else phi(HAIKU, **options)
+
+        class Tomorrow(datetime):
+            @classmethod
+            def now(cls, tz=None):
+                return datetime.now(tz) + timedelta(days=1)
+
+        reply = ask()
+        monkeypatch.setattr(engine, "datetime", Tomorrow)
+        assert ask().tokens != reply.tokens  # the date is a part of the prompt
+        outcome = again(reply.to_dict(), reply.text, phi)
+        assert outcome.same
+        assert outcome.reply.engine["now"] == reply.engine["now"]
+        assert outcome.reply.tokens == reply.tokens
 
     def test_an_answer_whose_worker_was_killed_may_lack_the_text_that_was_held_back(self, phi):
         whole = phi(HAIKU, temperature=0)

@@ -1,6 +1,7 @@
 """The engine in the caller's own process: what fits, what is loaded again, and what is freed."""
 
 import os
+from statistics import median
 
 import pytest
 
@@ -48,6 +49,26 @@ def test_history_is_read_while_there_is_no_request(phi, engine):
     phi.unload()
     chat.undo()
     assert chat("Another one").text == second.text
+
+
+def test_a_conversation_past_the_context_s_limit_costs_about_what_it_did_before(phi, engine, monkeypatch):
+    counted, real = [0], Model._raw
+    monkeypatch.setattr(Model, "_raw", lambda model, text: counted.append(len(text)) or real(model, text))
+    chat = phi.chat("long")
+    chat.reset()
+    read, characters, past = [], [], 0
+    while past < 45:
+        counted.clear()
+        reply = chat("Now write another haiku about the sea", n_ctx=256, max_tokens=24)
+        characters.append(sum(counted))
+        read.append(reply.usage.prompt_tokens - reply.usage.cached_tokens)
+        past += bool(reply.left_out)
+        engine.idle(Stop())  # as the worker does while the user reads
+    before = len(read) - past
+    assert before > 4
+    assert median(read[-past:]) <= 2 * median(read[:before])
+    # What is rendered and tokenized for an answer does not grow with the conversation.
+    assert max(characters[-past:]) <= 3 * characters[before - 1]
 
 
 def test_history_of_a_model_that_was_freed_is_not_read(phi, engine):

@@ -18,7 +18,8 @@ from phi_magic.generation import cache as caches
 from phi_magic.generation.backend import Finished, Started, Step
 from phi_magic.generation.cache import Store, default_path, opened
 from phi_magic.generation.request import GenerationRequest, ModelReference, SamplingParameters
-from phi_magic.models.files import resolve
+from phi_magic.models.files import file_sha256, resolve
+from tests.architectures import ARCHITECTURES, TEMPLATE, write
 from tests.openai_server import OpenAIServer
 
 HAIKU = "Write a haiku about ice hockey"
@@ -109,6 +110,17 @@ class TestAnswers:
         first = phi(HAIKU, model=str(copy))  # its hash is not known yet
         assert first.text == phi(HAIKU, model=str(copy)).text
         assert phi(HAIKU, model=str(copy)).from_cache
+
+    def test_an_answer_is_dated_where_its_own_prompt_has_the_date(self, phi, tmp_path):
+        path = str(tmp_path / "dated.gguf")
+        dated = "{% if messages[0].role == 'system' %}{{ strftime_now('%d %B %Y') }}{% endif %}"
+        write(path, ARCHITECTURES["phi3"], template=dated + TEMPLATE)
+        file_sha256(Path(path))
+        assert [phi(HAIKU, model=path).from_cache for _ in range(2)] == [False, True]
+        assert "now" not in phi(HAIKU, model=path).engine
+        asked = [phi(HAIKU, model=path, system="Be brief.") for _ in range(2)]
+        assert [reply.from_cache for reply in asked] == [False, False]  # tomorrow's prompt is another one
+        assert "now" in asked[0].engine
 
     def test_one_of_many_is_not_one_alone(self, phi):
         phi(HAIKU)

@@ -71,6 +71,10 @@ class RowsRefused(PhiError):
         advice = "on_error='keep' (--on-error keep) asks the other rows"
         super().__init__(f"{len(reasons):,} of {count:,} rows cannot be asked. {'; '.join(parts)}. {advice}")
 
+    def renumbered(self, numbers: Sequence[int], count: int) -> RowsRefused:
+        """The same of ``count`` rows, of which the refused ones were among those with these numbers."""
+        return RowsRefused({numbers[number]: reason for number, reason in self.reasons.items()}, count)
+
     def __reduce__(self) -> tuple[type[RowsRefused], tuple[dict[int, str], int]]:
         return type(self), (self.reasons, self.count)
 

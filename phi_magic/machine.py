@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+_STEP = 2**28  # bytes
 THREADS = 100_000_000  # bytes of address space for the stacks and heaps of a few more threads
 
 
@@ -85,8 +86,20 @@ def available(root: Path = Path("/")) -> Budget:
 
 
 def capacity(root: Path = Path("/")) -> int:
-    """Return the bytes of memory that a process may have on this machine, whatever is free at the moment."""
-    return min(budget.whole for budget in [*_cgroups(root), *_rlimits(root), *_machine(root), Budget(0, "")])
+    """Return the bytes of memory that a process may have on this machine, whatever is free at the moment.
+
+    They are rounded down to 0.25 GiB: what the system keeps for itself differs a little from one start to the next.
+    """
+    return min(b.whole for b in [*_cgroups(root), *_rlimits(root), *_machine(root), Budget(0, "")]) // _STEP * _STEP
+
+
+def graphics(root: Path = Path("/")) -> list[str]:
+    """Return what Linux tells of the GPUs that a process may use, without their drivers' libraries."""
+    told = [line for card in sorted(root.glob("proc/driver/nvidia/gpus/*/information")) for line in _lines(card)]
+    models = [" ".join(line.split()[1:]) for line in told if line.startswith("Model:")]
+    memory = [f"{_integer(card)} bytes" for card in sorted(root.glob("sys/class/drm/card*/device/mem_info_vram_total"))]
+    chosen = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GGML_VK_VISIBLE_DEVICES")
+    return [*models, *memory, *(f"{name}={os.environ[name]}" for name in chosen if name in os.environ)]
 
 
 def _cgroups(root: Path) -> Iterator[Budget]:

@@ -128,7 +128,7 @@ def question_or_refusal(configured: Settings, prompt: Prompt | PhiError, options
             raise prompt
         return make_question(configured, prompt, True, **options)
     except PhiError as error:
-        question = make_question(configured, "-", **options)
+        question = make_question(configured, "-", True, **options)
         reply = question.reply
         reply.prompt, reply.finish_reason, reply.error = "", "error", str(error)
         return question

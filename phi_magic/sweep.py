@@ -117,7 +117,8 @@ def questions(
     """The questions of a grid, for :meth:`phi_magic.Phi.stream_all`: one for each combination.
 
     The prompt is read once. An answer depends on its own settings alone, whatever else is in the grid. A seed that is
-    neither swept nor set is drawn once for the whole grid, so that only the swept settings differ.
+    neither swept nor set is drawn once for the whole grid, so that only the swept settings differ; nobody can ask for
+    these answers again, so that no cache keeps them.
 
     Args:
         options: as for :meth:`phi_magic.Phi.stream`.
@@ -129,7 +130,8 @@ def questions(
     for name in grid.axes:
         if name in options:
             raise PhiError(f"{name} is swept, and set by an option too; leave one of them out")
-    drawn = {} if "seed" in options or seed is not None else {"seed": secrets.randbelow(SEED_MAX + 1)}
+    seeded = "seed" in options or "seed" in grid.axes or seed is not None
+    drawn = {} if seeded else {"seed": secrets.randbelow(SEED_MAX + 1), "cache": False}
     return [(prompt, {**options, **drawn, **combination}) for combination in grid.combinations]
 
 

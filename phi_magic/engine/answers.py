@@ -85,8 +85,7 @@ def write_all(
                 refused[job.index] = error
             stop.check()
     if refused and not keep_errors:
-        reasons = {index: str(reason) for index, reason in refused.items()}
-        raise RowsRefused(reasons, len(requests)) if len(requests) > 1 else refused[0]
+        raise RowsRefused({index: str(reason) for index, reason in refused.items()}, len(requests))
     for index, reason in refused.items():
         yield Finished(index, "error", at=runtime.clock(), error=str(reason))
     for model, every in groups.items():

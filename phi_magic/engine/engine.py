@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 
 from ..generation.backend import Event, ModelInfo, OnStatus, TokenText, ignore_status
@@ -30,7 +28,7 @@ class Engine(Runtime):
         self, request: GenerationRequest, stop: Stop, *, on_status: OnStatus = ignore_status
     ) -> Iterator[Event]:
         """See :meth:`phi_magic.generation.backend.Backend.generate`."""
-        request = _dated(request)
+        request = request.dated()
         if request.given is not None:
             return evaluate(self, request, stop, on_status=on_status)
         if request.choices:
@@ -47,7 +45,7 @@ class Engine(Runtime):
     ) -> Iterator[Event]:
         """See :meth:`phi_magic.generation.backend.Backend.generate_many`."""
         return write_all(
-            self, [_dated(request) for request in requests], stop, keep_errors=keep_errors, on_status=on_status
+            self, [request.dated() for request in requests], stop, keep_errors=keep_errors, on_status=on_status
         )
 
     def look(
@@ -59,7 +57,7 @@ class Engine(Runtime):
         on_status: OnStatus = ignore_status,
     ) -> Position:
         """See :meth:`phi_magic.generation.backend.Backend.look`."""
-        return look(self, _dated(request), stop, before=before, on_status=on_status)
+        return look(self, request.dated(), stop, before=before, on_status=on_status)
 
     def tokenize(self, model: ModelReference, text: str, stop: Stop) -> list[TokenText]:
         """See :meth:`phi_magic.generation.backend.Backend.tokenize`."""
@@ -75,10 +73,3 @@ class Engine(Runtime):
         with self.bound("reading the file's head"):
             header = read_header(path)
         return describe(header, self.plan(model, header), n_ctx)
-
-
-def _dated(request: GenerationRequest) -> GenerationRequest:
-    """Fill in the present, so that all of a request is rendered at one time."""
-    if request.now:
-        return request
-    return replace(request, now=datetime.now().isoformat(timespec="seconds"))  # noqa: DTZ005 (as transformers has it)

@@ -1,21 +1,31 @@
-"""What computes an answer: this package, llama.cpp's libraries, the processor. The same of these gives the same bits."""
+"""What computes an answer. The same request, model, and what is told here give the same bits."""
 
 from __future__ import annotations
 
 import hashlib
 from functools import cache
 
-from ..machine import processor
+from ..machine import capacity, graphics, processor
 
 _LIBRARIES = {".so", ".dylib", ".dll"}
 
 
 @cache
 def computing() -> str:
-    """Return what the bits of an answer depend on besides the request and the model, as a SHA-256 in hexadecimal."""
+    """Return what bits depend on by one plan: this package, llama.cpp's libraries, the processor; as a SHA-256."""
     from importlib.metadata import distribution, version
 
     files = distribution("llama_cpp_python").files or []
     libraries = sorted(f"{file.name} {file.hash.value}" for file in files if file.hash and file.suffix in _LIBRARIES)
     versions = [f"{name} {version(name)}" for name in ("phi_magic", "llama_cpp_python")]
     return hashlib.sha256("\n".join([*versions, *libraries, processor()]).encode()).hexdigest()
+
+
+def planning() -> str:
+    """Return what the choice of a plan depends on besides the request and the model (``engine/plan.py``)."""
+    return ", ".join([f"{capacity()} bytes", *graphics()])
+
+
+def computer() -> dict[str, str]:
+    """Return both, as ``Reply.engine`` records them of another machine."""
+    return {"computing": computing()[:12], "planning": planning()}

@@ -1,53 +1,43 @@
 """Many requests on the processes of an executor: those of this machine, or of a cluster.
 
-Any ``concurrent.futures.Executor`` will do. Requests are cut into chunks before anything is sent. What runs a chunk finds
-the model by its name, checks its hash, loads it once, and answers the requests together as a map does here. An answer does
-not depend on the other requests of its chunk, so neither does it on how the requests are cut.
+Any ``concurrent.futures.Executor`` will do. Requests go out in chunks (:mod:`.chunk`). What runs a chunk finds the model by
+its name, checks its hash, loads it once, and answers the requests together as a map does here. An answer does not depend
+on the other requests of its chunk, so neither does it on how the requests are cut.
 """
 
 from __future__ import annotations
 
 import logging
-import platform
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from ..errors import PhiError, RowsRefused
+from ..errors import PhiError, RowsRefused, WorkerEnded
 from ..interrupt import Stop
 from ..machine import physical_cores
-from ..models.files import resolve
-from ..models.fingerprint import file_sha256
-from .backend import Backend, Event, Finished, ModelInfo, OnStatus, Started, TokenText, ignore_status
-from .computing import computing
+from ..paths import cache_folder
+from .backend import Backend, Event, ModelInfo, OnStatus, Started, TokenText, ignore_status
+from .chunk import Order, answer_chunk, decode, refused_of, sha256_of
+from .cutting import Chunk, Waiting
 from .position import Position
 from .request import GenerationRequest, ModelReference, is_address
 
-_LEAST, _MOST = 4_000, 60_000  # tokens of a chunk
-_CHUNKS = 4  # of each worker, where their number is known: the last ones end at about the same time
 _WORKERS = 8  # taken to be there where the executor does not say
-_WAITING = 256  # chunks that are with the executor at the same time
+_AHEAD = 2  # chunks for each worker that are with the executor: the one that runs, and the next
+_MANY = 256  # chunks that are with an executor that does not say how many workers it has
+_CHECKED = 1_000  # rows that are checked together
 _TRIES = 3
+_DAY = 86_400  # seconds
 _GLANCE = 0.05  # seconds between two looks at the stop
-_CHARACTERS = 4  # of a token, on average
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[Event]).decode
 _log = logging.getLogger("phi_magic")
-
-
-@dataclass
-class _Chunk:
-    """Requests that are answered together; ``numbers`` are those of all requests."""
-
-    numbers: list[int]
-    requests: list[GenerationRequest]
-    tries: int = 0
 
 
 class Distributed:
@@ -65,8 +55,6 @@ class Distributed:
         self._executor = executor
         self._backend = backend
         self._choose = choose
-        # Known of the executors of this machine alone: concurrent.futures' and loky's.
-        self._workers: int | None = getattr(executor, "_max_workers", None)
 
     def generate(
         self, request: GenerationRequest, stop: Stop, *, on_status: OnStatus = ignore_status
@@ -87,74 +75,102 @@ class Distributed:
         A request that cannot be answered is found out when its chunk is answered, not before all others.
 
         Raises:
-            PhiError: a worker has no such model, or another file of that name.
+            PhiError: a worker has no such model, or another file of that name; or the executor takes no work.
         """
-        hashes = {name: _sha256(name) for name in dict.fromkeys(request.model.name for request in requests)}
-        waiting = deque(self._chunks(requests))
-        running: dict[Future[bytes], _Chunk] = {}
-        machines: dict[str, str] = {}
-        on_status(f"{len(waiting)} chunks for the executor")
+        on_status(f"{len(requests):,} rows for the executor")
+        hashes = {name: sha256_of(name, stop) for name in dict.fromkeys(request.model.name for request in requests)}
+        workers, threads = _number_of_workers(self._executor), _threads(self._executor)
+        waiting = Waiting([_sendable(request, threads) for request in requests], workers or _WORKERS)
+        running: dict[Future[bytes], Chunk] = {}
         try:
-            while waiting or running:
-                while waiting and len(running) < _WAITING:
-                    chunk = waiting.popleft()
-                    running[self._executor.submit(answer_chunk, chunk.requests, hashes, self._choose)] = chunk
-                done, _ = wait(running, timeout=_GLANCE, return_when=FIRST_COMPLETED)
-                stop.check()
-                for future in done:
-                    chunk = running[future]
-                    try:
-                        events = _decode(future.result())
-                    except BrokenExecutor:
-                        raise
-                    except (PhiError, CancelledError):
-                        raise
-                    except Exception as error:
-                        chunk.tries += 1
-                        if chunk.tries == _TRIES:
-                            raise PhiError(
-                                f"the executor lost {_TRIES} times what answered the same rows: {error}"
-                            ) from error
-                        del running[future]
-                        waiting.appendleft(chunk)
-                        continue
-                    del running[future]
-                    _note_machines(machines, events)
-                    yield from _arrived(events, chunk, len(requests), keep_errors=keep_errors)
+            with _stop_file(running) as path:
+                order = Order(hashes, self._choose, path, keep_errors)
+                yield from self._answers(waiting, running, order, stop, ahead=_AHEAD * workers if workers else _MANY)
         except BrokenExecutor as error:
             _log.warning(
                 "the executor broke (%s); the rest is answered on this machine alone",
                 f"{type(error).__name__}: {error}",
             )
-            rest = [*running.values(), *waiting]
-            running = {}
-            yield from self._answer_here(rest, stop, keep_errors=keep_errors, on_status=on_status)
-        finally:
-            for future in running:
-                future.cancel()
+            for chunk in running.values():
+                waiting.put_back(chunk)
+            yield from self._answer_here(waiting.rest(), len(requests), stop, keep_errors, on_status)
+        except RowsRefused as error:
+            for chunk in running.values():
+                waiting.put_back(chunk)
+            others = self._refused(waiting.rest(), order, stop)
+            raise RowsRefused({**error.reasons, **others}, len(requests)) from None
 
-    def _answer_here(self, chunks: Sequence[_Chunk], stop: Stop, **options: Any) -> Iterator[Event]:
-        numbers = [number for chunk in chunks for number in chunk.numbers]
-        requests = [request for chunk in chunks for request in chunk.requests]
-        for event in self._backend.generate_many(requests, stop, **options):
-            yield msgspec.structs.replace(event, index=numbers[event.index])
+    def _answers(
+        self, waiting: Waiting, running: dict[Future[bytes], Chunk], order: Order, stop: Stop, *, ahead: int
+    ) -> Iterator[Event]:
+        machines: dict[str, str] = {}
+        while waiting or running:
+            while waiting and len(running) < ahead:
+                chunk = waiting.next()
+                try:
+                    running[self._executor.submit(answer_chunk, chunk.requests, order)] = chunk
+                except BrokenExecutor:
+                    waiting.put_back(chunk)
+                    raise
+                except Exception as error:  # RuntimeError of one that was shut down, and whatever others have
+                    raise PhiError(f"the executor takes no work: {type(error).__name__}: {error}") from error
+            wait(running, timeout=_GLANCE, return_when=FIRST_COMPLETED)
+            stop.check()
+            for future in [one for one in running if one.done()]:  # wait() says nothing of one that was cancelled
+                chunk = running[future]
+                try:
+                    answered = decode(future.result())
+                except BrokenExecutor:
+                    raise
+                except CancelledError as error:
+                    raise PhiError("the executor cancelled rows: it was shut down, or its workers are gone") from error
+                except RowsRefused as error:
+                    raise error.renumbered(chunk.numbers, len(error.reasons)) from None
+                except Exception as error:
+                    if isinstance(error, PhiError) and not isinstance(error, WorkerEnded):
+                        raise
+                    chunk.tries += 1
+                    if chunk.tries == _TRIES:
+                        raise PhiError(
+                            f"the executor lost {_TRIES} times what answered the same rows: {error}"
+                        ) from error
+                    del running[future]
+                    waiting.put_back(chunk)
+                    continue
+                del running[future]
+                waiting.took(chunk, answered.seconds)
+                _note_machines(machines, answered.events)
+                yield from _arrived(answered.events, chunk.numbers)
 
-    def _chunks(self, requests: Sequence[GenerationRequest]) -> Iterator[_Chunk]:
-        """Cut requests into chunks of about the same number of tokens, in their order."""
-        sizes = [_tokens(request) for request in requests]
-        target = max(_LEAST, min(_MOST, sum(sizes) // (_CHUNKS * (self._workers or _WORKERS))))
-        threads = max(1, physical_cores() // self._workers) if self._workers else 0
-        chunk, tokens = _Chunk([], []), 0
-        for number, (request, size) in enumerate(zip(requests, sizes, strict=True)):
-            if chunk.numbers and tokens + size > target:
-                yield chunk
-                chunk, tokens = _Chunk([], []), 0
-            model = replace(request.model, path="", n_threads=request.model.n_threads or threads)
-            chunk.numbers.append(number)
-            chunk.requests.append(replace(request, model=model, identify=False))
-            tokens += size
-        if chunk.numbers:
-            yield chunk
+    def _answer_here(
+        self, rest: Sequence[tuple[int, GenerationRequest]], count: int, stop: Stop, keep: bool, on_status: OnStatus
+    ) -> Iterator[Event]:
+        numbers, requests = [number for number, _ in rest], [request for _, request in rest]
+        try:
+            for event in self._backend.generate_many(requests, stop, keep_errors=keep, on_status=on_status):
+                yield msgspec.structs.replace(event, index=numbers[event.index])
+        except RowsRefused as error:
+            raise error.renumbered(numbers, count) from None
+
+    def _refused(self, rest: Sequence[tuple[int, GenerationRequest]], order: Order, stop: Stop) -> dict[int, str]:
+        """Which of the rows that nobody has answered cannot be asked; a server tells when it is asked alone."""
+        rest = [(number, request) for number, request in rest if not is_address(request.model.name)]
+        running: dict[Future[dict[int, str]], list[int]] = {}
+        with suppress(Exception), _stop_file(running) as path:  # some refused rows are known: they are told in any case
+            for begin in range(0, len(rest), _CHECKED):
+                part = rest[begin : begin + _CHECKED]
+                checking = self._executor.submit(
+                    refused_of, [request for _, request in part], replace(order, stop_file=path)
+                )
+                running[checking] = [number for number, _ in part]
+            while wait(running, timeout=_GLANCE).not_done:
+                stop.check()
+            return {
+                numbers[number]: reason
+                for future, numbers in running.items()
+                for number, reason in future.result().items()
+            }
+        return {}
 
     def look(
         self,
@@ -184,54 +200,59 @@ class Distributed:
         self._backend.unload(stop)
 
 
-def answer_chunk(
-    requests: Sequence[GenerationRequest], hashes: dict[str, str | None], choose: Callable[..., Backend]
-) -> bytes:
-    """Answer a chunk where it was sent to, and return its events as MessagePack.
+def _sendable(request: GenerationRequest, threads: int) -> GenerationRequest:
+    """The request as it is the same on every machine: without this one's paths, and with the present as its date."""
+    model = replace(request.model, path="", n_threads=request.model.n_threads or threads)
+    return replace(request.dated(), model=model, identify=False)
 
-    Args:
-        requests: what is asked.
-        choose: gives what answers requests for some models.
-        hashes: the SHA-256 that the file of each model must have; None where the one who asks has no such file.
 
-    Raises:
-        PhiError: the model is not on this machine, or it is another file.
+def _number_of_workers(executor: Executor) -> int | None:
+    """How many chunks an executor runs at the same time, where it says so."""
+    client = getattr(executor, "_client", None)
+    if callable(threads := getattr(client, "nthreads", None)):  # Dask's, by the address of each worker
+        return sum(threads().values()) or None
+    told = (getattr(executor, name, None) for name in ("_max_workers", "num_workers"))
+    return next((number for number in told if isinstance(number, int) and number > 0), None)
+
+
+def _threads(executor: Executor) -> int:
+    """Threads for a model in one of the executor's processes; 0: what suits its machine.
+
+    ``_max_workers`` is known of concurrent.futures' and loky's executors, whose workers share this machine.
     """
-    found = {name: _sha256(name, here=True) for name in hashes}
-    for name, sha256 in hashes.items():
-        if sha256 and found[name] != sha256:
-            raise PhiError(
-                f"{platform.node()}: its file of {name} is another one (SHA-256 {str(found[name])[:12]}…, asked was for "
-                f"{sha256[:12]}…): put the same file on every machine"
-            )
-    backend = choose([request.model for request in requests])
-    where = {"host": platform.node(), "computing": computing()[:12]}
-    return _encode(
-        [
-            msgspec.structs.replace(
-                event, engine={**event.engine, **where}, path="", model_sha256=found[requests[event.index].model.name]
-            )
-            if isinstance(event, Started)
-            else event
-            for event in backend.generate_many(requests, Stop(), keep_errors=True)
-        ]
-    )
+    workers = getattr(executor, "_max_workers", None)
+    return max(1, physical_cores() // workers) if isinstance(workers, int) and workers > 0 else 0
 
 
-def _arrived(events: Sequence[Event], chunk: _Chunk, count: int, *, keep_errors: bool) -> Iterator[Event]:
-    """The events of a chunk as those of all requests, in the time of this machine.
+@contextmanager
+def _stop_file(futures: Mapping[Future[Any], object]) -> Iterator[Path]:
+    """A path that chunks are sent with. In the end those that wait are cancelled, and a file there stops those that run.
 
-    Raises:
-        RowsRefused: requests of the chunk have errors, and errors are not kept.
+    Nothing tells when the last of them has seen it (a future of Dask is cancelled while its chunk runs): files of earlier
+    days are removed when the next one is made.
     """
-    failed = [event for event in events if isinstance(event, Finished) and event.reason == "error"]
-    if failed and not keep_errors:
-        reasons = {chunk.numbers[event.index]: event.error for event in failed}
-        raise RowsRefused(reasons, count) if count > 1 else PhiError(failed[0].error)
+    path = cache_folder() / "stopped" / uuid.uuid4().hex
+    try:
+        yield path
+    finally:
+        left = [future for future in futures if not future.done()]
+        if left:
+            with suppress(OSError):  # a disk that cannot be written: the chunks that run go on to their ends
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
+                for other in path.parent.iterdir():
+                    if other.stat().st_mtime < time.time() - _DAY:
+                        other.unlink()
+        for future in left:
+            future.cancel()
+
+
+def _arrived(events: Sequence[Event], numbers: Sequence[int]) -> Iterator[Event]:
+    """The events of a chunk as those of all requests, in the time of this machine."""
     last = max((event.at for event in events if not isinstance(event, Started)), default=0.0)
     later = time.perf_counter() - last
     for event in events:
-        index = chunk.numbers[event.index]
+        index = numbers[event.index]
         if isinstance(event, Started):
             yield msgspec.structs.replace(event, index=index)
         else:
@@ -249,23 +270,3 @@ def _note_machines(machines: dict[str, str], events: Sequence[Event]) -> None:
         _log.warning(
             "%s differ in processor or software: the same question may get another text on the other one", hosts
         )
-
-
-def _sha256(name: str, *, here: bool = False) -> str | None:
-    """The hash of a model's file; None of a server's model, and where this machine need not have the file and has not."""
-    if is_address(name):
-        return None
-    try:
-        file = resolve(name, download=False)
-    except PhiError:
-        if here:
-            raise
-        return None
-    return file.sha256 or file_sha256(file.path)
-
-
-def _tokens(request: GenerationRequest) -> int:
-    """About how many tokens a request takes, without a tokenizer."""
-    characters = sum(len(message.content) for message in request.messages)
-    answer = max(map(len, request.choices)) // _CHARACTERS + 1 if request.choices else request.max_tokens
-    return characters // _CHARACTERS + answer

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, fields, replace
+from datetime import datetime
 from typing import NamedTuple
 
 from ..errors import PhiError, wrong_type
@@ -125,6 +126,12 @@ class GenerationRequest:
     known: tuple[Token, ...] = ()
     continues: bool = False
     identify: bool = True
+
+    def dated(self) -> GenerationRequest:
+        """The request with the present as its date, where it has none, so that all of it is rendered at one time."""
+        if self.now:
+            return self
+        return replace(self, now=datetime.now().isoformat(timespec="seconds"))  # noqa: DTZ005 (as transformers has it)
 
     def canonical(self) -> bytes:
         """Return the canonical form of everything that the answer can depend on, as JSON with sorted keys.

@@ -238,8 +238,7 @@ async def _answer_all(requests: Sequence[GenerationRequest], emit: _Emit, *, kee
             except PhiError as error:
                 refused[index] = error
         if refused and not keep_errors:
-            reasons = {index: str(error) for index, error in refused.items()}
-            raise RowsRefused(reasons, len(requests)) if len(requests) > 1 else refused[0]
+            raise RowsRefused({index: str(error) for index, error in refused.items()}, len(requests))
         waiting = iter(enumerate(requests))
 
         async def work() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -47,6 +48,5 @@ def repeated(count: int, options: Mapping[str, Any], seed: int | None) -> dict[s
     if isinstance(count, bool) or not hasattr(count, "__index__") or count < 1:
         raise PhiError(f"n is how many answers to give, 1 or more, not {count!r}")
     first = options.get("seed", seed)
-    first = first if first is None else checked(Settings.seed, first)
-    seeds = {} if first is None else {"seed": [(first + number) % (SEED_MAX + 1) for number in range(count)]}
-    return {**options, **seeds}
+import secrets
+from collections.abc import Iterable, Mapping

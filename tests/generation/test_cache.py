@@ -14,9 +14,14 @@ import pytest
 
 from phi_magic import Phi, PhiError
 from phi_magic.engine.engine import Engine
+from phi_magic.errors import RowsRefused
 from phi_magic.generation import cache as caches
+from phi_magic.generation import chunk as chunks
+from phi_magic.generation import computing as computings
 from phi_magic.generation.backend import Finished, Started, Step
 from phi_magic.generation.cache import Store, default_path, opened
+from phi_magic.generation.computing import computer
+from phi_magic.generation.plan import Plan
 from phi_magic.generation.request import GenerationRequest, ModelReference, SamplingParameters
 from phi_magic.models.files import file_sha256, resolve
 from tests.architectures import ARCHITECTURES, TEMPLATE, write
@@ -153,6 +158,28 @@ class TestAnswers:
         monkeypatch.setattr(caches, "computing", lambda: "another")
         assert not phi(HAIKU).from_cache
 
+    @pytest.mark.parametrize("name", ["computing", "planning"])
+    def test_what_a_machine_of_another_kind_answered_is_not_kept(self, phi, monkeypatch, name):
+        here = computer()
+        monkeypatch.setattr(chunks, "computer", lambda: {**here, name: "another"})
+        with ThreadPoolExecutor(1) as pool:
+            assert phi.map([HAIKU], executor=pool, progress=False)[0].text
+        assert opened(phi.cache).size()[0] == 0
+        monkeypatch.undo()
+        with ThreadPoolExecutor(1) as pool:
+            phi.map([HAIKU], executor=pool, progress=False)
+        assert opened(phi.cache).size()[0] == 1
+
+    def test_another_memory_or_gpu_asks_again_where_the_plan_depends_on_it(self, phi, monkeypatch):
+        plan = Plan(n_threads=1)
+        phi(HAIKU), phi(HAIKU, plan=plan)
+        monkeypatch.setattr(computings, "capacity", lambda: 2**28)
+        assert phi(HAIKU, plan=plan).from_cache
+        assert not phi(HAIKU).from_cache
+        assert phi(HAIKU).from_cache
+        monkeypatch.setattr(computings, "graphics", lambda: ["NVIDIA H100"])
+        assert not phi(HAIKU).from_cache
+
     def test_no_process_is_started_for_what_is_kept(self, phi):
         phi(HAIKU)
         other = Phi(model="demo", seed=1, max_tokens=12, cache=phi.cache)
@@ -186,6 +213,44 @@ class TestMap:
         first, again = phi.map(prompts, progress=False), phi.map(prompts, progress=False)
         assert first[0].seed == first[2].seed != first[1].seed
         assert all(reply.from_cache for reply in again)
+
+    def test_five_answers_to_one_prompt_differ_and_are_not_kept(self, phi):
+        phi.seed = None
+        replies = phi(HAIKU, n=5)
+        assert len({reply.seed for reply in replies}) == 5
+        assert len({reply.text for reply in replies}) > 1
+        assert opened(phi.cache).size()[0] == 0
+        assert [reply.seed for reply in phi(HAIKU, n=2, seed=5)] == [5, 6]
+        assert all(reply.from_cache for reply in phi(HAIKU, n=2, seed=5))
+
+    def test_a_first_row_that_is_refused_leaves_the_others_their_cache(self, phi):
+        phi.seed = None
+        for again in (False, True):
+            replies = phi.map(["", HAIKU], on_error="keep", progress=False)
+            assert [reply.finish_reason == "error" for reply in replies] == [True, False]
+            assert replies[1].from_cache is again
+
+    def test_refused_rows_have_their_own_numbers(self, phi):
+        prompts = [HAIKU, "Write a haiku about snow", "word " * 300, HAIKU, "words " * 300]
+        phi.map([prompts[0], prompts[1]], n_ctx=128, progress=False)
+        with pytest.raises(RowsRefused, match="2 of 5 rows cannot be asked") as error:
+            phi.map(prompts, n_ctx=128, progress=False)
+        assert list(error.value.reasons) == [2, 4]
+        with pytest.raises(RowsRefused, match=r"1 of 3 rows cannot be asked\. row 2: the prompt has"):
+            phi.map(prompts[:3], n_ctx=128, progress=False)
+
+    def test_a_sweep_without_a_seed_is_not_kept(self, phi):
+        phi.seed = None
+        phi.sweep(HAIKU, temperature=[0.5, 1.0], progress=False)
+        assert opened(phi.cache).size()[0] == 0
+        phi.sweep(HAIKU, seed=[1, 2], progress=False)
+        assert opened(phi.cache).size()[0] == 2
+
+    def test_a_model_is_looked_up_once(self, phi, monkeypatch):
+        looked = []
+        monkeypatch.setattr(caches, "resolve", lambda name, **_: looked.append(name) or resolve(name))
+        phi.map([f"Write a haiku about {topic}" for topic in ("snow", "rain", "tea")], progress=False)
+        assert looked == ["demo"]
 
     def test_a_kept_row_and_an_error_stand_side_by_side(self, phi):
         phi.map([HAIKU], n_ctx=128, progress=False)
@@ -347,6 +412,6 @@ class TestMagics:
 
 def test_the_key_is_of_plain_requests():
     request = GenerationRequest(ModelReference("demo"), (), SamplingParameters(), 1, 5)
-    assert caches._key(request, "a", "wide") == caches._key(request, "a", "wide")
-    assert caches._key(request, "a", "wide") != caches._key(request, "b", "wide")
-    assert caches._key(request, "a", "wide") != caches._key(request, "a", "single")
+    assert caches._key(request, "a", "wide", "") == caches._key(request, "a", "wide", "")
+    assert caches._key(request, "a", "wide", "") != caches._key(request, "b", "wide", "")
+    assert caches._key(request, "a", "wide", "") != caches._key(request, "a", "single", "")

@@ -23,7 +23,6 @@ NOT_HERE = [
     ("install.md", "!pip install", "a network"),
     ("servers.md", "http://localhost:8000", "a server"),
     ("cluster.md", "import ray", "Ray, which is 83 MB"),
-    ("cluster.md", 'Client("scheduler:8786")', "a scheduler on another machine"),
 ]
 _CODE = {"fence", "code_block"}  # what Markdown calls a fenced and an indented block
 

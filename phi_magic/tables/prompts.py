@@ -48,5 +48,7 @@ def repeated(count: int, options: Mapping[str, Any], seed: int | None) -> dict[s
     if isinstance(count, bool) or not hasattr(count, "__index__") or count < 1:
         raise PhiError(f"n is how many answers to give, 1 or more, not {count!r}")
     first = options.get("seed", seed)
-import secrets
-from collections.abc import Iterable, Mapping
+    if first is None:  # nobody can ask for these answers again: they are not kept
+        return {**options, "seed": [secrets.randbelow(SEED_MAX + 1) for _ in range(count)], "cache": False}
+    first = checked(Settings.seed, first)
+    return {**options, "seed": [(first + number) % (SEED_MAX + 1) for number in range(count)]}

@@ -101,7 +101,7 @@ def test_ray(phi, alone):
     adapter = page[page.index("import ray\n") : page.index("\n\nray.init(")]
     names = {}
     exec(adapter, names)
-    ray.init(num_cpus=2)
+    ray.init(num_cpus=2, include_dashboard=False)
     try:
         assert texts(phi.map(PROMPTS, executor=names["RayExecutor"](), progress=False)) == alone
     finally:

@@ -16,14 +16,17 @@ from ..generation.backend import Event, Finished, OnStatus, Started, ignore_stat
 from ..generation.request import GenerationRequest, ModelReference
 from ..interrupt import Interrupted, Stop
 from .answer import Prompt, read_prompt, record, thinking, write
-from .batch import Batch
+from .batch import WIDE, Batch
 from .choices import Ballot, decide, read_choices
 from .deliberation import Deliberation
 from .given import evaluate
 from .grouping import worth_waiting_for
+from .memory_estimate import CELLS
 from .model import Model
 from .runtime import Runtime
-from .writer import Writer
+from .writer import Clock, Writer
+
+_WHILE = 0.5  # seconds between two reports
 
 
 @dataclass
@@ -73,33 +76,35 @@ def write_all(
     refused: dict[int, PhiError] = {}
     for index, request in enumerate(requests):
         groups.setdefault(request.model, []).append(_Job(index, request, Prompt(), 0, 0))
+    reading = _Reading(len(requests), on_status, runtime.clock)
     for model, jobs in groups.items():
-        began = runtime.clock()
-        runtime.load(model, stop, on_status=on_status)
-        jobs[0].load = runtime.clock() - began
-        loaded, _ = runtime.loaded
-        for job in jobs:
-            try:
-                _read(runtime, loaded, job)
-            except PhiError as error:
-                refused[job.index] = error
-            stop.check()
+        if len(groups) == 1:  # of several models, each is loaded once: when its requests are answered
+            _load(runtime, model, jobs, stop, on_status)
+        with runtime.vocabulary(model, stop) as vocabulary:
+            for job in jobs:
+                try:
+                    _read(runtime, vocabulary, job)
+                except PhiError as error:
+                    refused[job.index] = error
+                reading.took_one()
+                stop.check()
     if refused and not keep_errors:
         raise RowsRefused({index: str(reason) for index, reason in refused.items()}, len(requests))
     for index, reason in refused.items():
         yield Finished(index, "error", at=runtime.clock(), error=str(reason))
     for model, every in groups.items():
         jobs = [job for job in every if job.index not in refused]
-        runtime.load(model, stop, on_status=on_status)
+        _load(runtime, model, every, stop, on_status)
         if not runtime.loaded[1].plan.slices_alike:
             for job in jobs:
                 if job.request.exact:
                     yield from _alone(runtime, job, stop, keep_errors=keep_errors)
             jobs = [job for job in jobs if not job.request.exact]
-        for alike in _by_factors(runtime, jobs):
+        for alike in _alike(runtime, jobs):
             written = [job for job in alike if job.request.given is None and (not job.options or _thinks(runtime, job))]
             if written:
-                with closing(runtime.batch(len(written), max(job.room for job in written))) as batch:
+                room, limit = max(job.room for job in written), max(job.limit for job in written)
+                with closing(runtime.batch(len(written), room, passes=limit - 1)) as batch:
                     yield from _decode(runtime, batch, written, stop, keep_errors=keep_errors)
             choosing = [job for job in alike if job.options and job.prompt and job.writer is None]
             if choosing:
@@ -135,6 +140,29 @@ def _thinks(runtime: Runtime, job: _Job) -> bool:
     return thinking(runtime, model, job.request) is not None
 
 
+def _load(runtime: Runtime, model: ModelReference, jobs: Sequence[_Job], stop: Stop, on_status: OnStatus) -> None:
+    """Load a model, unless it is; the time counts for the first of its jobs."""
+    began = runtime.clock()
+    runtime.load(model, stop, on_status=on_status)
+    jobs[0].load += runtime.clock() - began
+
+
+class _Reading:
+    """Says how many requests are read, where that takes a while."""
+
+    def __init__(self, count: int, on_status: OnStatus, clock: Clock) -> None:
+        self._count, self._on_status, self._clock = count, on_status, clock
+        self._read = 0
+        self._next = clock() + _WHILE
+
+    def took_one(self) -> None:
+        """Note that one more is read."""
+        self._read += 1
+        if self._clock() >= self._next:
+            self._next = self._clock() + _WHILE
+            self._on_status(f"reading the rows: {self._read:,} of {self._count:,}")
+
+
 def _ballot(job: _Job) -> Ballot:
     prompt = replace(job.prompt, tokens=[*job.prompt.tokens, *job.thoughts])
     return Ballot(job.index, job.request, prompt, job.options, job.left_out, job.load)
@@ -147,13 +175,23 @@ def _room(runtime: Runtime, jobs: Sequence[_Job], ballots: Sequence[Ballot]) -> 
     return room if model.rope_factors(room) == model.rope_factors(jobs[0].room) else max(job.room for job in jobs)
 
 
-def _by_factors(runtime: Runtime, jobs: Sequence[_Job]) -> list[list[_Job]]:
-    """Part the jobs by the RoPE factors that they need: llama.cpp has one set for all sequences of a batch."""
+def _alike(runtime: Runtime, jobs: Sequence[_Job]) -> list[list[_Job]]:
+    """Part the jobs into those that one batch answers, in the order of their requests.
+
+    llama.cpp has one set of RoPE factors for a whole batch, and room of one size for all sequences. So a part ends where
+    the next job needs the other set; and where it needs less than half of the room, if the part fills a pass.
+    """
     model, _ = runtime.loaded
-    parts: dict[str | None, list[_Job]] = {}
-    for job in jobs:
-        parts.setdefault(model.rope_factors(job.room), []).append(job)
-    return list(parts.values())
+    parts: list[list[_Job]] = []
+    for job in sorted(jobs, key=lambda job: -job.room):
+        longest = parts[-1][0] if parts else job
+        cells, most = (-(-one.room // CELLS) for one in (job, longest))
+        fits = model.rope_factors(job.room) == model.rope_factors(longest.room)
+        if parts and fits and (2 * cells >= most or len(parts[-1]) < WIDE):
+            parts[-1].append(job)
+        else:
+            parts.append([job])
+    return [sorted(part, key=lambda job: job.index) for part in reversed(parts)]
 
 
 def _alone(runtime: Runtime, job: _Job, stop: Stop, *, keep_errors: bool) -> Iterator[Event]:
@@ -188,11 +226,11 @@ def _decode(runtime: Runtime, batch: Batch, jobs: Sequence[_Job], stop: Stop, *,
                 fresh = [waiting.popleft() for _ in range(min(free, len(waiting)))]
                 yield from _begin(runtime, batch, running, fresh, stop, keep_errors=keep_errors)
             elif running:
-                writers = {sequence: job.writer for sequence, job in running.items() if job.writer}
+                tokens = {sequence: job.writer.token for sequence, job in running.items() if job.writer}
                 started = runtime.clock()
-                batch.decode({sequence: writer.token for sequence, writer in writers.items()}, stop=stop)
-                runtime.width.took(len(writers), runtime.clock() - started)
-                for sequence in writers:
+                batch.decode(tokens, stop=stop)
+                runtime.width.took(len(tokens), runtime.clock() - started)
+                for sequence in tokens:
                     yield from _step(runtime, running[sequence], batch.logits(sequence), keep_errors=keep_errors)
             _close_gaps(batch, running)
             stop.check()

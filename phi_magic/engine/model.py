@@ -33,6 +33,8 @@ class Model:
         repack: copy the weights into an order that suits the processor (faster decode, slower to load).
         mmap: map the file rather than read it.
         border: :attr:`phi_magic.gguf.header.Header.rope_border` of the file.
+        vocabulary_of: tokens of context that the model was trained for: read the vocabulary alone, which takes a moment
+            (llama.cpp then does not read that number itself). None: read all.
         stop: ends loading with :class:`Interrupted`.
         on_progress: called with the fraction loaded.
 
@@ -48,6 +50,7 @@ class Model:
         repack: bool = False,
         mmap: bool = True,
         border: int | None = None,
+        vocabulary_of: int | None = None,
         stop: Stop | None = None,
         on_progress: Callable[[float], None] = lambda _: None,
     ) -> None:
@@ -63,6 +66,7 @@ class Model:
         params.n_gpu_layers = n_gpu_layers
         params.use_extra_bufts = repack
         params.load_mode = C.LLAMA_LOAD_MODE_MMAP if mmap else C.LLAMA_LOAD_MODE_NONE
+        params.vocab_only = vocabulary_of is not None
         params.progress_callback = C.llama_progress_callback(progress)  # kept alive by the structure until we return
         self.pointer = C.llama_model_load_from_file(str(path).encode(), params)
         if not self.pointer:
@@ -76,6 +80,7 @@ class Model:
                     f"{path.name} keeps a state instead of the text that it has read, which cannot go back to an earlier "
                     "turn; use a model of attention alone, such as `phi-3-mini-4k`"
                 )
+            self.n_ctx_train: int = vocabulary_of or C.llama_model_n_ctx_train(self.pointer)
             self._read(path)
 
     def _read(self, path: Path) -> None:
@@ -83,7 +88,6 @@ class Model:
         self.path = path
         self.vocab = C.llama_model_get_vocab(self.pointer)
         self.n_vocab: int = C.llama_vocab_n_tokens(self.vocab)
-        self.n_ctx_train: int = C.llama_model_n_ctx_train(self.pointer)
         self.chat_template: str | None = _decoded(C.llama_model_chat_template(self.pointer, None))
         self.bos: int | None = _known(C.llama_vocab_bos(self.vocab))
         self.eos: int | None = _known(C.llama_vocab_eos(self.vocab))

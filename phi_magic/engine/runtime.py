@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
@@ -61,10 +61,7 @@ class Runtime:
                 meanwhile.
             Interrupted: ``stop`` was set.
         """
-        stop.check()
-        path = Path(model.path) if model.path else resolve(model.name, check=stop.check).path
-        header = self.inspect(path)
-        plan = self.plan(model, header)
+        header, plan, path = self._found(model, stop)
         stamp = self._inspected[0]
         if (*stamp, plan) == self._key:
             return
@@ -86,6 +83,31 @@ class Runtime:
         except BaseException:
             self.unload()
             raise
+
+    @contextmanager
+    def vocabulary(self, model: ModelReference, stop: Stop) -> Iterator[Model]:
+        """Give a model to read prompts with: the loaded one if it is this one, else its vocabulary alone.
+
+        Raises:
+            PhiError: the model cannot be had, or would not fit the memory in place of the loaded one.
+            Interrupted: ``stop`` was set.
+        """
+        header, plan, path = self._found(model, stop)
+        if self.model and (*self._inspected[0], plan) == self._key:
+            yield self.model
+            return
+        held = self._weights_held(self.header) if self.header else 0
+        _check(_need(header, plan, 0), held, header)
+        read = Model(path, border=header.rope_border, vocabulary_of=header.context_length, stop=stop)
+        with closing(read):
+            yield read
+
+    def _found(self, model: ModelReference, stop: Stop) -> tuple[Header, Plan, Path]:
+        """Return what a model's file says of itself, the plan to run it by, and its path."""
+        stop.check()
+        path = Path(model.path) if model.path else resolve(model.name, check=stop.check).path
+        header = self.inspect(path)
+        return header, self.plan(model, header), path
 
     def unload(self, stop: Stop | None = None) -> None:
         """See :meth:`phi_magic.generation.backend.Backend.unload`."""
@@ -159,10 +181,15 @@ class Runtime:
                 context.drop_saved_states()
                 _check(need, held, header)
 
-    def batch(self, count: int, room: int) -> Batch:
-        """Return a batch for ``count`` answers of the loaded model, each with room for ``room`` tokens. It has as many
-        sequences as fit the memory, at most ``MOST`` and at least ``WIDE``. :attr:`width` finds out how many are worth
-        decoding at once.
+    def batch(self, count: int, room: int, *, passes: int = MOST) -> Batch:
+        """Return a batch for ``count`` sequences of the loaded model, each with room for ``room`` tokens.
+
+        It has as many sequences as fit the memory, at least ``WIDE``, and no more than are worth it: :attr:`width` finds
+        out how many sequences to decode at once.
+
+        Args:
+            passes: decode passes that an answer may take. Where they are few, wider ones gain less time than it takes to
+                make room for them.
 
         Raises:
             PhiError: not even those fit.
@@ -170,7 +197,7 @@ class Runtime:
         model, context = self.loaded
         header = self.inspect(model.path)
         held = self._weights_held(header)
-        sequences = min(MOST, max(WIDE, count))
+        sequences = min(self.width.most, max(WIDE, count), WIDE * max(1, passes))
         while True:
             try:
                 _check(_need(header, context.plan, room, sequences=sequences + 1), held, header)

@@ -36,3 +36,9 @@ class Width:
                 return width if self._tries.get(wider, 0) >= _TRIES else wider
             width = wider
         return width
+
+    @property
+    def most(self) -> int:
+        """The greatest number that :attr:`best` may still become."""
+        settled = self._tries.get(2 * self.best, 0) >= _TRIES
+        return self.best if settled else MOST

@@ -156,7 +156,7 @@ class Stream(Running[str, Reply]):
 
 
 class StreamAll(Running[int, "list[Reply]"]):
-    """Answers while they are written: iterate over it for the numbers of those that grew or ended."""
+    """Answers while they are written: iterate over it for the numbers of those that began, grew or ended."""
 
     def __init__(
         self, questions: Sequence[Question], backend: Backend, *, keep_errors: bool = False, on_status: OnStatus
@@ -180,7 +180,7 @@ def _pieces(question: Question, backend: Backend, stop: Stop, on_status: OnStatu
 def _numbers(
     questions: Sequence[Question], backend: Backend, stop: Stop, on_status: OnStatus, *, keep_errors: bool
 ) -> Generator[int, None, None]:
-    """Yield the number of each answer that grew or ended, and fill in the replies; one that is an error stays so."""
+    """Yield the number of each answer that began, grew or ended, and fill in the replies; one that is an error stays so."""
     yield from (number for number, question in enumerate(questions) if question.reply.error)
     numbers = [number for number, question in enumerate(questions) if not question.reply.error]
     asked = [questions[number] for number in numbers]
@@ -188,9 +188,8 @@ def _numbers(
         requests = [question.request for question in asked]
         events = backend.generate_many(requests, stop, keep_errors=keep_errors, on_status=on_status)
         with closing(_recorded(asked, events, stop)) as recorded:
-            for number, _, grown in recorded:
-                if grown or asked[number].reply.timings.total:
-                    yield numbers[number]
+            for number, _, _ in recorded:
+                yield numbers[number]
 
 
 def _recorded(

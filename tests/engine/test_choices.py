@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from phi_magic import Phi, PhiError
-from phi_magic.engine import runtime
+from phi_magic.engine import width
 from phi_magic.engine.engine import Engine
 from phi_magic.generation.worker import Worker
 from phi_magic.sampling import stages
@@ -78,7 +78,7 @@ def test_a_row_does_not_depend_on_the_others(phi, model, slow_model):
 def test_more_choices_than_sequences_are_evaluated_one_part_after_the_other(phi, monkeypatch):
     fifty = [f"number {number}" for number in range(50)]
     whole = phi(QUESTION, choices=fifty)
-    monkeypatch.setattr(runtime, "MOST", 8)
+    monkeypatch.setattr(width, "MOST", 8)
     parts = phi(QUESTION, choices=fifty)
     assert len(parts.choices) == 50
     assert parts.choices == whole.choices

@@ -30,3 +30,13 @@ def test_other_widths_than_those_tried_change_nothing():
     width.took(5, 1.0)
     width.took(20, 0.001)
     assert width.best == 8 <= MOST
+
+
+def test_the_most_is_the_best_once_no_wider_pass_will_be_tried():
+    width = Width()
+    assert width.most == MOST
+    for _ in range(2):
+        width.took(8, 1.0)
+        assert width.most == MOST
+        width.took(16, 2.0)
+    assert width.best == width.most == 8

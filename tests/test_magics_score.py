@@ -87,7 +87,7 @@ class TestTokens:
         assert b"".join(token.data for token in tokens).decode() == text
         assert shown(ip)["text/plain"].endswith(f"{len(tokens)} tokens")
         html = shown(ip)["text/html"]
-        assert all(f"<rt>{token.id}</rt>" in html for token in tokens)
+        assert all(f">{token.id}</rt>" in html for token in tokens)
         assert "<|end|>" not in html
 
     def test_no_text_is_one_line(self, ip):

@@ -11,7 +11,8 @@ from IPython.core.error import UsageError
 from phi_magic import Phi
 from phi_magic.engine.context import Context
 from phi_magic.engine.engine import Engine
-from phi_magic.rendering.token_shading import describe, kind, percent, shade, shown, to_html, to_text
+from phi_magic.rendering.shades import legend, shade, shades
+from phi_magic.rendering.token_shading import describe, kind, percent, shown, to_html, to_text
 from phi_magic.reply import Alternative, Token
 from phi_magic.widgets.tokens import TokenView
 
@@ -117,9 +118,31 @@ def test_a_small_probability_is_written_as_html_has_it():
     assert page.count("&lt;0.01") >= 4
 
 
-def test_every_token_can_be_reached_with_the_keyboard():
-    page = Tags(to_html([token("a"), token("b")]))
-    assert [attributes["tabindex"] for tag, attributes in page.tags if tag == "ruby"] == ["0", "0"]
+def test_by_their_places_the_tokens_of_a_long_answer_are_told_apart():
+    tokens = [token("x", 1 - number / 1000) for number in range(300)]
+    depths = [float(colour.split()[-1].rstrip(")")) for colour in shades(tokens, "quantiles")]
+    assert depths == sorted(depths)
+    assert depths[0] == 0
+    assert depths[-1] == pytest.approx(0.6, abs=0.02)
+    assert depths[150] == pytest.approx(0.3, abs=0.02)
+    assert len({*depths}) > 50 > len({*shades(tokens, "bits")})
+    assert [said for _, said in legend(tokens, "bits")] == ["0", "2", "4", "6", "8+"]
+    assert [said for _, said in legend(tokens, "quantiles")] == ["0", "0.11", "0.23", "0.37", "0.51"]
+
+
+def test_certain_tokens_are_clear_on_either_scale():
+    tokens = [*[token("x", 1)] * 9, token("y", 0.5)]
+    for scale in ("bits", "quantiles"):
+        assert set(shades(tokens, scale)[:9]) == {"rgba(213, 94, 0, 0.00)"}
+    assert shades([token("x", 0.01)], "quantiles") == shades([token("x", 0.01)], "bits")
+
+
+def test_the_page_has_a_legend_and_no_style_block():
+    page = to_html([token("a"), token("b", 0.1)], scale="quantiles")
+    assert "<style" not in page
+    assert "surprise, by its place in this answer" in Tags(page).text
+    assert "0.15" not in Tags(page).text
+    assert "surprise in bits: 0 2 4 6 8+ bits." in Tags(to_html([token("a")])).text
 
 
 @pytest.mark.parametrize(
@@ -198,8 +221,42 @@ class TestBranching:
     def test_a_branch_can_branch(self, tokens):
         self.branch(tokens, 0, 1, 0)
         self.branch(tokens, 1, 3, 1)
-        assert [branch.begun for branch in tokens.branches] == [0, 1, 3]
+        assert [branch.begun for branch in tokens.branches.values()] == [0, 1, 3]
         assert "branch of answer 2 at token 4" in tokens._state()["text/html"]
+
+    def choose(self, tokens, number, what):
+        tokens.branches[number]._handle_custom_msg({"choose": what}, [])
+
+    def test_a_branch_is_kept_put_in_the_place_of_its_origin_or_discarded(self, tokens):
+        for place in (0, 1, 2):
+            self.branch(tokens, 0, 1, place)
+        assert {*tokens.branches[1].choices} == {"keep", "replace", "discard"}
+        assert tokens.branches[0].choices == {}
+        self.choose(tokens, 1, "keep")
+        assert tokens.branches[1].choices == {}
+        self.choose(tokens, 2, "discard")
+        assert [*tokens.replies] == [0, 1, 3]
+        kept, new = tokens.replies[1].text, tokens.replies[3].text
+        self.choose(tokens, 3, "replace")
+        assert [reply.text for reply in tokens.replies.values()] == [new, kept]
+        assert tokens.widget.children[:2] == (tokens.branches[3], tokens.branches[1])
+        assert tokens.branches[3].choices == {}
+
+    def test_a_branch_whose_origin_is_gone_can_no_longer_replace_it(self, tokens):
+        self.branch(tokens, 0, 1, 0)
+        self.branch(tokens, 1, 3, 0)
+        self.choose(tokens, 1, "discard")
+        assert tokens.branches[2].choices == {}
+        self.choose(tokens, 2, "replace")
+        assert [*tokens.replies] == [0, 2]
+
+    def test_the_scale_is_that_of_all_branches_and_of_what_is_saved(self, tokens):
+        self.branch(tokens, 0, 1, 0)
+        tokens.branches[1].scale = "quantiles"
+        self.branch(tokens, 1, 3, 0)
+        assert {branch.scale for branch in tokens.branches.values()} == {"quantiles"}
+        assert tokens._state()["text/html"].count("surprise, by its place in this answer") == 3
+        assert tokens.branches[0].text == tokens.replies[0].text
 
     def test_the_branch_that_takes_the_answers_own_token_is_the_answer(self, tokens, reply):
         tokens.branch(0, 4, reply.tokens[4].id)
@@ -246,13 +303,15 @@ class TestBranching:
         reply.params["max_tokens"] = 2000
         tokens = TokenView(reply)
         tokens.branch(0, 0, reply.tokens[0].top[2].id)
-        assert all(branch.busy for branch in tokens.branches)
+        assert all(branch.busy for branch in tokens.branches.values())
+        assert tokens.stop.layout.display != "none"
         tokens.branch(0, 1, reply.tokens[1].top[2].id)
         assert len(tokens.replies) == 2
         tokens.stop.click()
         tokens.wait()
         assert "interrupted" in tokens.status.value
-        assert not any(branch.busy for branch in tokens.branches)
+        assert not any(branch.busy for branch in tokens.branches.values())
+        assert tokens.stop.layout.display == "none"
 
     def test_outside_of_a_notebook_the_tokens_are_text(self, shell, reply, capsys):
         shell.user_ns["reply"] = reply

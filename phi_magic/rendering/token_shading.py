@@ -14,6 +14,7 @@ from html import escape
 from typing import Protocol
 
 from ..reply import Alternative, Token
+from .shades import HUE, SCALES, bits, chance, legend, shades
 from .table import Table
 
 
@@ -35,22 +36,10 @@ _PICTURES = {" ": "␣", "\n": "↵", "\t": "⇥"}
 _CONTROL = re.compile(r"<\|.+\|>|</?s>|<unk>")
 _BYTES = re.compile(r"(\\x[0-9a-f]{2})+")
 
-# One hue in several depths, half transparent: readable on white and on black, and for colour-blind readers.
-_HUE = "213, 94, 0"
-_DEEPEST, _DEEPEST_BITS = 0.6, 8.0
-
-STYLE = """
-.phi-tokens-text { line-height: 2.5; }
-.phi-tokens ruby { ruby-position: under; border-radius: 3px; padding: 2px 1px; margin: 0 1px; position: relative; }
-.phi-tokens rt { font-size: 0.68em; line-height: 1; opacity: 0.85; font-variant-numeric: tabular-nums; }
-.phi-tokens ruby:focus { outline: 2px solid currentColor; outline-offset: 1px; }
-.phi-tokens ruby:focus::after {
-  content: attr(title); white-space: pre; position: absolute; left: 0; top: 100%; z-index: 10; padding: 6px 8px;
-  font: 12px/1.5 var(--jp-code-font-family, monospace); border: 1px solid currentColor; border-radius: 3px;
-  background: var(--jp-layout-color1, Canvas); color: var(--jp-content-font-color1, CanvasText);
-}
-.phi-tokens-table { overflow-x: auto; }
-"""
+# Styles stand in the elements: a style block would be text in a page made of Markdown.
+_TEXT = "line-height: 2.5; ruby-position: under"
+_PIECE = "border-radius: 3px; padding: 2px 1px"
+_NUMBER = "font-size: 0.68em; opacity: 0.85"
 
 
 def shown(text: str) -> str:
@@ -76,16 +65,6 @@ def kind(text: str) -> str:
     return "bytes of a split character" if _BYTES.fullmatch(text) else ""
 
 
-def chance(logprob: float) -> float:
-    """The model's own probability."""
-    return math.exp(min(logprob, 0.0))
-
-
-def bits(logprob: float) -> float:
-    """Surprise: how many bits the token told that the model did not foresee."""
-    return max(0.0, -logprob / math.log(2))
-
-
 def percent(probability: float) -> str:
     """Format a probability in percent with two significant digits: 97, 8.3, 0.02, <0.01; 0 only if it is impossible."""
     value = 100 * probability
@@ -97,11 +76,6 @@ def percent(probability: float) -> str:
     return f"{value:.{digits}f}"
 
 
-def shade(logprob: float) -> str:
-    """The background of a token: clear where it was certain, the deeper the more it surprised."""
-    return f"rgba({_HUE}, {_DEEPEST * min(1.0, bits(logprob) / _DEEPEST_BITS):.2f})"
-
-
 def to_text(tokens: Sequence[Token]) -> str:
     """The tokens with the model's own probability of each in percent: ``Puck⟨41⟩␣glides⟨90⟩``."""
     return "".join(
@@ -109,17 +83,23 @@ def to_text(tokens: Sequence[Token]) -> str:
     )
 
 
-def to_html(tokens: Sequence[Token], *, whole: bool = True) -> str:
-    """The tokens as text shaded by surprise, with a number each, the alternatives in titles and in a table.
+def to_html(tokens: Sequence[Token], *, whole: bool = True, scale: str = "bits") -> str:
+    """The tokens as text shaded by surprise, with a number each, a legend, the alternatives in titles and in a table.
 
     Args:
         tokens: of a :class:`~phi_magic.reply.Reply`; alternatives are there where ``top_logprobs`` asked for them.
         whole: false while the answer grows: the table is left out.
+        scale: one of :data:`phi_magic.rendering.shades.SCALES`.
     """
-    text = "".join(map(_token, tokens))
-    legend = (
-        "The number below a token is the model's own probability of it in percent; the deeper its shade, the more it "
-        "surprised. Hover over a token, or move to it with Tab, for "
+    text = "".join(map(_token, tokens, shades(tokens, scale)))
+    strip = " ".join(
+        f'<span style="background-color: {colour}; padding: 0 0.5em">{said}</span>'
+        for colour, said in legend(tokens, scale)
+    )
+    said = (
+        "The number below a token is the model's own probability of it in percent. Hover over a token"
+        + ", or open the table," * whole
+        + " for "
     ) + (
         "what else could have stood there."
         if any(token.top for token in tokens)
@@ -127,14 +107,14 @@ def to_html(tokens: Sequence[Token], *, whole: bool = True) -> str:
     )
     table = _table(tokens) if whole and tokens else ""
     return (
-        f'<div class="phi-tokens"><style>{STYLE}</style>'
-        f'<p class="phi-tokens-text" dir="auto">{text}</p><p><small>{legend}</small></p>{table}</div>'
+        f'<div class="phi-tokens"><p style="{_TEXT}" dir="auto">{text}</p>'
+        f"<p><small>{SCALES[scale]}: {strip} bits. {said}</small></p>{table}</div>"
     )
 
 
-def bundle(tokens: Sequence[Token], *, whole: bool = True) -> dict[str, str]:
-    """The display data of a reply's tokens; ``whole`` as for :func:`to_html`."""
-    return {"text/html": to_html(tokens, whole=whole), "text/plain": to_text(tokens)}
+def bundle(tokens: Sequence[Token], *, whole: bool = True, scale: str = "bits") -> dict[str, str]:
+    """The display data of a reply's tokens; ``whole`` and ``scale`` as for :func:`to_html`."""
+    return {"text/html": to_html(tokens, whole=whole, scale=scale), "text/plain": to_text(tokens)}
 
 
 def summary(tokens: Sequence[Token], text: str) -> str:
@@ -155,8 +135,10 @@ def summary(tokens: Sequence[Token], text: str) -> str:
 def cut(tokens: Sequence[_Cut]) -> dict[str, str]:
     """The display data of a text cut into tokens: each with its id below it, and a table with the bytes."""
     pieces = "".join(
-        f'<ruby style="background-color: rgba({_HUE}, {0.12 if at % 2 else 0.3})">'
-        f"<bdi>{_named(token.text)}</bdi><rp>⟨</rp><rt>{token.id}</rt><rp>⟩</rp></ruby>" + "<br>" * ("\n" in token.text)
+        f'<ruby style="{_PIECE}; background-color: rgba({HUE}, {0.12 if at % 2 else 0.3})">'
+        f'<bdi>{_named(token.text)}</bdi><rp>⟨</rp><rt style="{_NUMBER}">{token.id}</rt><rp>⟩</rp></ruby>'
+        + "<br>"
+        * ("\n" in token.text)
         for at, token in enumerate(tokens)
     )
     rows = [[str(token.id), shown(token.text), token.data.hex(" ")] for token in tokens]
@@ -164,7 +146,7 @@ def cut(tokens: Sequence[_Cut]) -> dict[str, str]:
     table = Table(["id", "token", "bytes"], rows)
     text = " ".join(f"{shown(token.text)}⟨{token.id}⟩" for token in tokens)
     return {
-        "text/html": f'<div class="phi-tokens"><style>{STYLE}</style><p class="phi-tokens-text" dir="auto">{pieces}</p>'
+        "text/html": f'<div class="phi-tokens"><p style="{_TEXT}" dir="auto">{pieces}</p>'
         f"<details><summary>{count} as a table</summary>{table.to_html()}</details></div>",
         "text/plain": f"{text}\n\n{count}",
     }
@@ -204,12 +186,12 @@ def _after(token: Alternative) -> str:
     return "" if percent(token.probability) == percent(chance(token.logprob)) else f"{percent(token.probability)} %"
 
 
-def _token(token: Token) -> str:
+def _token(token: Token, colour: str) -> str:
     number = escape(percent(chance(token.logprob)))
     inner = f"<bdi>{_named(token.text)}</bdi>"
     return (
-        f'<ruby tabindex="0" title="{escape(describe(token))}" style="background-color: {shade(token.logprob)}">'
-        f"{inner}<rp>⟨</rp><rt>{number}</rt><rp>⟩</rp></ruby>" + "<br>" * ("\n" in token.text)
+        f'<ruby title="{escape(describe(token))}" style="{_PIECE}; background-color: {colour}">'
+        f'{inner}<rp>⟨</rp><rt style="{_NUMBER}">{number}</rt><rp>⟩</rp></ruby>' + "<br>" * ("\n" in token.text)
     )
 
 
@@ -237,7 +219,7 @@ def _table(tokens: Sequence[Token]) -> str:
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     return (
         f"<details><summary>The {len(tokens)} tokens as a table</summary>"
-        f'<div class="phi-tokens-table"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></details>'
+        f'<div style="overflow-x: auto"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></details>'
     )
 
 

@@ -14,7 +14,8 @@ import traitlets
 from numpy.typing import NDArray
 
 from ..generation.position import Position
-from ..rendering.token_shading import chance, kind, percent, shown
+from ..rendering.shades import chance
+from ..rendering.token_shading import kind, percent, shown
 from ..reply import Alternative
 from ..sampling import CUTTING, Stages, likeliest
 

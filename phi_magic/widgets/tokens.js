@@ -10,11 +10,26 @@ const make = (parent, tag, name, text = "") => {
 
 function render({ model, el }) {
   const root = make(el, "div", "phi-branch");
-  const label = make(root, "p", "phi-branch-label");
+  const head = make(root, "div", "phi-branch-head");
+  const label = make(head, "span", "phi-branch-label");
+  const plainly = make(head, "button", "", "Plain text");
+  plainly.title = "Show the answer without its tokens, to read or to copy";
+  plainly.setAttribute("aria-pressed", "false");
+  const choices = make(head, "span", "phi-branch-choices");
   const text = make(root, "div", "phi-branch-text");
   text.setAttribute("role", "group");
   text.setAttribute("aria-label", "tokens; arrows move, Enter opens what else could have stood there");
   text.dir = "auto";
+  const plain = make(root, "pre", "phi-branch-plain");
+  plain.dir = "auto";
+  plain.hidden = true;
+  const legend = make(root, "div", "phi-legend");
+  const scale = make(legend, "select");
+  scale.setAttribute("aria-label", "what the shades show");
+  scale.title = "In bits, answers can be compared; by its place, each token is told apart from the others of this answer";
+  for (const [name, said] of Object.entries(model.get("scales"))) make(scale, "option", "", said).value = name;
+  const strip = make(legend, "span", "phi-legend-strip");
+  make(legend, "span", "", "bits");
   const menu = make(root, "div", "phi-menu");
   menu.setAttribute("role", "menu");
   menu.popover = "manual";  // above everything: an output clips what hangs out of it
@@ -116,10 +131,53 @@ function render({ model, el }) {
   root.addEventListener("pointerleave", () => { if (!root.contains(document.activeElement)) shut(); });
   root.addEventListener("focusout", (event) => { if (!root.contains(event.relatedTarget)) shut(); });
 
-  const draw = () => {
+  plainly.addEventListener("click", () => {
+    plain.hidden = !plain.hidden;
+    text.hidden = legend.hidden = !plain.hidden;
+    plainly.setAttribute("aria-pressed", String(!plain.hidden));
+  });
+  scale.addEventListener("change", () => {
+    model.set("scale", scale.value);
+    model.save_changes();
+  });
+
+  const drawHead = () => {
     label.textContent = model.get("label");
+    plain.textContent = model.get("text");
+    scale.value = model.get("scale");
+    choices.replaceChildren();
+    for (const [name, [said, hint]] of Object.entries(model.get("choices"))) {
+      const button = make(choices, "button", "", said);
+      button.title = hint;
+      button.disabled = model.get("busy");
+      button.addEventListener("click", () => model.send({ choose: name }));
+    }
+    strip.replaceChildren();
+    for (const [shade, said] of model.get("legend")[model.get("scale")] ?? []) {
+      make(strip, "span", "", said).style.backgroundColor = shade;
+    }
+  };
+
+  // Of a branch the new tokens are brought into view; what grows below the page's edge is followed as long as its end
+  // was in view.
+  const inView = (element) => {
+    const { top, bottom } = element.getBoundingClientRect();
+    return top >= 0 && bottom <= innerHeight;
+  };
+  let arrived = false;
+  const follow = (all, wasInView) => {
+    const begun = model.get("begun");
+    if (!arrived && begun < all.length && Object.keys(model.get("choices")).length) {
+      arrived = true;
+      all[begun].scrollIntoView({ block: "center" });
+    } else if (wasInView && model.get("busy")) all.at(-1)?.scrollIntoView({ block: "nearest" });
+  };
+
+  const draw = () => {
+    drawHead();
     const tokens = model.get("tokens");
     const old = buttons();
+    const wasInView = old.length > 0 && inView(old.at(-1));
     while (old.length > tokens.length) {
       const last = old.pop();
       if (last.nextSibling?.nodeName === "BR") last.nextSibling.remove();
@@ -139,17 +197,20 @@ function render({ model, el }) {
       button.children[0].textContent = token.text;
       button.children[1].textContent = token.number;
       button.setAttribute("aria-label", `${token.text}, ${token.number} percent`);
-      button.style.backgroundColor = token.shade;
+      button.style.backgroundColor = token.shade[model.get("scale")];
       button.className = [token.kind ? "phi-kind" : "", at < model.get("begun") ? "phi-begun" : ""].join(" ").trim();
     });
     if (open >= 0) { const at = open; shut(); if (model.get("busy") === false) show(at); }
+    if (text.isConnected) follow(buttons(), wasInView);
   };
 
-  for (const name of ["tokens", "label", "busy"]) model.on(`change:${name}`, draw);
+  const names = ["tokens", "label", "busy", "choices", "scale"];
+  for (const name of names) model.on(`change:${name}`, draw);
   addEventListener("scroll", place, true);
   draw();
+  requestAnimationFrame(() => follow(buttons(), false));  // when it has its place on the page
   return () => {
-    for (const name of ["tokens", "label", "busy"]) model.off(`change:${name}`, draw);
+    for (const name of names) model.off(`change:${name}`, draw);
     removeEventListener("scroll", place, true);
     removeEventListener("keydown", onKey, true);
   };

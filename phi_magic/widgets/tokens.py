@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from ..generation.stream import Stream
 from ..phi import Phi
 from ..rendering import to_text
 from ..rendering.redraw import Pace
-from ..rendering.token_shading import ALTERNATIVES, bits, bundle, chance, kind, numbers, percent, shade, shown
+from ..rendering.shades import SCALES, bits, chance, legend, shades
+from ..rendering.token_shading import ALTERNATIVES, bundle, kind, numbers, percent, shown
 from ..reply import Alternative, Message, Reply, Token
 from ..settings import ANSWER_TRAITS
 from .controls import close
@@ -26,7 +28,7 @@ from .worker import Worker
 
 
 class Branch(anywidget.AnyWidget):
-    """One answer's tokens; sends ``{"at": step, "take": token id}``."""
+    """One answer's tokens; sends ``{"at": step, "take": token id}`` and ``{"choose": one of CHOICES}``."""
 
     _esm = (Path(__file__).parent / "tokens.js").read_text("utf-8")
     _css = (Path(__file__).parent / "tokens.css").read_text("utf-8")
@@ -35,18 +37,33 @@ class Branch(anywidget.AnyWidget):
         sync=True
     )
     label = traitlets.Unicode().tag(sync=True)
+    text = traitlets.Unicode(help="The answer without its tokens.").tag(sync=True)
+    scale = traitlets.Enum([*SCALES], "bits").tag(sync=True)
+    scales = traitlets.Dict(SCALES).tag(sync=True)
+    legend: Any = traitlets.Dict(help="For each scale some shades with what they stand for.").tag(sync=True)
+    choices: Any = traitlets.Dict(help="What can become of a branch, with a button's text and hint.").tag(sync=True)
     busy = traitlets.Bool(False).tag(sync=True)
 
 
+@dataclass
+class _Answer:
+    """An answer in the view; ``origin`` is the number of the one that it left, until it is decided what becomes of it."""
+
+    reply: Reply
+    branch: Branch
+    origin: int | None = None
+
+
 class TokenView:
-    """A reply and the branches that leave it, one below the other.
+    """A reply and the branches that leave it, one below the other; their numbers begin with 0 and stay theirs.
 
     A branch is asked with the settings and the seed of its origin, and run as it was, so that it differs by the taken
     token alone; unless the origin was one of a map's, whose passes are wide.
     """
 
     def __init__(self, reply: Reply) -> None:
-        self.replies: list[Reply] = []
+        self._answers: dict[int, _Answer] = {}  # in the order in which they are shown
+        self._count = 0
         self._phi = Phi(
             model=reply.model,
             **{name: reply.params[name] for name in (*ANSWER_TRAITS, "n_ctx", "exact") if name in reply.params},
@@ -54,7 +71,7 @@ class TokenView:
         self._worker = Worker(on_error=self._say_failed, on_end=self._ended)
         self.status = ipywidgets.HTML()
         self.stop = ipywidgets.Button(
-            description="Stop", icon="stop", tooltip="End the branch here", disabled=True, layout={"width": "auto"}
+            description="Stop", icon="stop", tooltip="End the branch here", layout={"width": "auto", "display": "none"}
         )
         self.stop.on_click(lambda _: self._worker.stop())
         self.controls = ipywidgets.HBox([self.stop, self.status, Labels()])
@@ -69,12 +86,16 @@ class TokenView:
         self.saved = Saved(self.widget, self._state, self.close)
 
     @property
-    def branches(self) -> list[Any]:
-        return list(self.widget.children[:-1])
+    def replies(self) -> dict[int, Reply]:
+        return {number: answer.reply for number, answer in self._answers.items()}
+
+    @property
+    def branches(self) -> dict[int, Branch]:
+        return {number: answer.branch for number, answer in self._answers.items()}
 
     def branch(self, number: int, at: int, token: int) -> None:
         """Begin the answer anew with the first ``at`` tokens of reply ``number`` and then ``token``."""
-        origin = self.replies[number]
+        origin = self._answers[number].reply
         if self._worker.busy or not 0 <= at < len(origin.tokens):
             return
         messages: list[Message] = [*origin.messages, {"role": "user", "content": origin.prompt}]
@@ -94,9 +115,36 @@ class TokenView:
         except PhiError as error:
             self._say_failed(str(error))
             return
-        self._add(stream.reply, Branch(begun=at, label=f"branch of answer {number + 1} at token {at + 1}"))
+        label = f"answer {self._count + 1}: branch of answer {number + 1} at token {at + 1}"
+        self._add(stream.reply, Branch(begun=at, label=label, scale=self._answers[number].branch.scale), number)
         self._busy(True)
         self._worker.start(lambda _: self._write(stream), stream.stopping)
+
+    def keep(self, number: int) -> None:
+        """Keep a branch beside its origin."""
+        self._answers[number].origin = None
+        self._arrange()
+
+    def replace(self, number: int) -> None:
+        """Put a branch into the place of its origin, which leaves the view."""
+        origin = self._answers[number].origin
+        if origin is None:
+            return
+        branch = self._answers.pop(number)
+        branch.origin = None
+        gone = self._answers[origin].branch
+        self._answers = {
+            number if one == origin else one: branch if one == origin else answer
+            for one, answer in self._answers.items()
+        }
+        self._arrange()
+        gone.close()
+
+    def discard(self, number: int) -> None:
+        """Take a branch out of the view."""
+        gone = self._answers.pop(number).branch
+        self._arrange()
+        gone.close()
 
     def wait(self) -> None:
         """Until the branch is whole."""
@@ -108,20 +156,41 @@ class TokenView:
         close(self.widget)
         self.saved.closed()
 
-    def _add(self, reply: Reply, branch: Branch) -> None:
-        number = len(self.replies)
-        self.replies.append(reply)
+    def _add(self, reply: Reply, branch: Branch, origin: int | None = None) -> None:
+        number, self._count = self._count, self._count + 1
+        self._answers[number] = _Answer(reply, branch, origin)
 
         def heard(widget: Any, content: dict[str, Any], buffers: Any) -> None:
             at, token = content.get("at"), content.get("take")
             if isinstance(at, int) and isinstance(token, int):
                 self.branch(number, at, token)
+            elif (choose := content.get("choose")) in _CHOICES and not self._worker.busy:
+                getattr(self, choose)(number)
+                self.saved.update()
 
         branch.on_msg(heard)
-        self.widget.children = [*self.branches, branch, self.controls]
+        branch.observe(self._scaled, "scale")
+        self._arrange()
+
+    def _arrange(self) -> None:
+        """Show the answers in their order; a branch that nothing was decided of offers what can become of it."""
+        for answer in self._answers.values():
+            if answer.origin not in self._answers:
+                answer.origin = None
+            answer.branch.choices = (
+                {}
+                if answer.origin is None
+                else {name: [text.format(answer.origin + 1), hint] for name, (text, hint) in _CHOICES.items()}
+            )
+        self.widget.children = [*self.branches.values(), self.controls]
+
+    def _scaled(self, change: Any) -> None:
+        for branch in self.branches.values():
+            branch.scale = change.new
+        self.saved.update()
 
     def _write(self, stream: Stream) -> None:
-        number, pace = len(self.replies) - 1, Pace(self._phi.refresh_interval)
+        number, pace = max(self._answers), Pace(self._phi.refresh_interval)
         with stream.in_order():
             for _ in stream:
                 if pace.due:
@@ -132,11 +201,18 @@ class TokenView:
 
     def _fill(self, number: int, *, whole: bool = True) -> None:
         # The alternatives are most of the data, and of use only when the answer stands still.
-        self.branches[number].tokens = [_token(token, whole=whole) for token in self.replies[number].tokens]
+        reply, branch = self._answers[number].reply, self._answers[number].branch
+        colours = {scale: shades(reply.tokens, scale) for scale in SCALES}
+        branch.legend = {scale: legend(reply.tokens, scale) for scale in SCALES}
+        branch.text = to_text(reply.text)
+        branch.tokens = [
+            {**_token(token, whole=whole), "shade": {scale: colours[scale][at] for scale in SCALES}}
+            for at, token in enumerate(reply.tokens)
+        ]
 
     def _busy(self, busy: bool) -> None:
-        self.stop.disabled = not busy
-        for branch in self.branches:
+        self.stop.layout.display = "" if busy else "none"
+        for branch in self.branches.values():
             branch.busy = busy
 
     def _ended(self) -> None:
@@ -151,13 +227,21 @@ class TokenView:
 
     def _state(self) -> dict[str, str]:
         """All branches, for a page without a kernel."""
-        bundles = [bundle(reply.tokens) for reply in self.replies]
-        titles = [branch.label for branch in self.branches]
-        page, text = bundles[0]["text/html"], bundles[0]["text/plain"]
-        for one, title in zip(bundles[1:], titles[1:], strict=True):
-            page += f"<p><b>{title}</b></p>{one['text/html']}"
-            text += f"\n\n{title}:\n{one['text/plain']}"
-        return {"text/html": page, "text/plain": text}
+        pages: list[str] = []
+        texts: list[str] = []
+        for answer in self._answers.values():
+            shown, title = bundle(answer.reply.tokens, scale=answer.branch.scale), answer.branch.label
+            pages.append(f"<p><b>{title}</b></p>{shown['text/html']}" if pages else shown["text/html"])
+            texts.append(f"{title}:\n{shown['text/plain']}" if texts else shown["text/plain"])
+        return {"text/html": "".join(pages), "text/plain": "\n\n".join(texts)}
+
+
+#: What can become of a branch: a button's text, and its hint.
+_CHOICES = {
+    "keep": ("Keep both", "Keep the branch below the answer that it left"),
+    "replace": ("Replace answer {}", "Show the branch in the place of the answer that it left"),
+    "discard": ("Discard", "Take the branch away"),
+}
 
 
 def _token(token: Token, *, whole: bool) -> dict[str, Any]:
@@ -167,7 +251,6 @@ def _token(token: Token, *, whole: bool) -> dict[str, Any]:
         "text": shown(token.text),
         "kind": kind(token.text),
         "number": percent(chance(token.logprob)),
-        "shade": shade(token.logprob),
         "breaks": "\n" in token.text,
     }
     if not whole:

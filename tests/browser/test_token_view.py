@@ -54,6 +54,58 @@ def test_an_alternative_begins_a_branch_and_both_stay(open_notebook):
     assert "branch of answer 1 at token 3" in saved.inner_text()
 
 
+def test_a_legend_two_scales_plain_text_and_what_becomes_of_a_branch(open_notebook):
+    notebook = open_notebook(notebook_of(SETUP, f"%%phi -f tokens --seed 7 -o reply\n{HAIKU}", "print(reply.text)"))
+    for cell in range(3):
+        notebook.run(cell)
+    output = notebook.output(1)
+    branches = output.locator(".phi-branch")
+    tokens = branches.first.locator(".phi-branch-text button")
+    tokens.first.wait_for()
+    assert not output.get_by_role("button", name="Stop").is_visible()
+
+    def colours():
+        return tokens.evaluate_all("all => all.map((one) => one.style.backgroundColor)")
+
+    strip = branches.first.locator(".phi-legend-strip span")
+    assert strip.all_inner_texts() == ["0", "2", "4", "6", "8+"]
+    in_bits = colours()
+    branches.first.get_by_role("combobox", name="what the shades show").select_option("quantiles")
+    assert len({*colours()}) > len({*in_bits})
+    assert strip.first.inner_text() == "0"
+    assert strip.last.inner_text() != "8+"
+
+    plain = branches.first.get_by_role("button", name="Plain text")
+    plain.click()
+    assert branches.first.locator("pre").inner_text().split() == notebook.text(2).split()
+    assert not tokens.first.is_visible()
+    output = notebook.output(1)
+    plain.click()
+
+    notebook.page.set_viewport_size({"width": 700, "height": 420})
+    for discarded in (True, False):
+        tokens.last.focus()
+        for key in ("ArrowLeft", "Enter", "ArrowDown", "Enter"):
+            notebook.page.keyboard.press(key)
+        output.get_by_role("button", name="Discard").wait_for()
+        new = branches.nth(1).locator(".phi-branch-text button:not(.phi-begun)").first
+        new.wait_for()
+        notebook.page.wait_for_function(
+            "one => { const box = one.getBoundingClientRect(); return box.top >= 0 && box.bottom <= innerHeight; }",
+            arg=new.element_handle(),
+        )
+        notebook.page.locator(".phi-branch-choices button:enabled").first.wait_for()
+        if discarded:
+            output.get_by_role("button", name="Discard").click()
+            branches.nth(1).wait_for(state="detached")
+    written = branches.nth(1).locator(".phi-branch-text button").all_inner_texts()
+    output.get_by_role("button", name="Replace answer 1").click()
+    branches.nth(1).wait_for(state="detached")
+    assert tokens.all_inner_texts() == written
+    assert not output.get_by_role("button", name="Discard").is_visible()
+    assert not notebook.console_errors
+
+
 def test_what_a_token_says_never_runs_nor_makes_a_request(open_notebook):
     notebook = open_notebook(notebook_of(SETUP, HOSTILE))
     notebook.run(0)

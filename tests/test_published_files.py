@@ -13,6 +13,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from phi_magic import PhiError
 from phi_magic.engine.llama import C
 from phi_magic.engine.model import Model
+from phi_magic.generation.thoughts import place_of_thoughts, tags_in
 from phi_magic.prompt.rendering import render
 
 pytestmark = pytest.mark.packaging
@@ -108,6 +109,49 @@ def test_a_published_template_is_rendered_as_transformers_renders_it_or_refused_
     assert {name: ours(template, messages) for name, template in published.items()} == wanted
     assert sum(found is not None for found in wanted.values()) >= 60
     assert sum(found is not None and found[1] for found in wanted.values()) >= 3  # with a date
+
+
+#: Where an answer to the template's prompt begins: within thoughts, where thoughts may begin, or after those left out.
+THINKING = {
+    "begun": {
+        "<think>": "GLM-4.7-Flash MiniMax-M2 NVIDIA-Nemotron-3-Nano-30B-A3B-BF16 NVIDIA-Nemotron-Nano-v2 Qwen3.5-4B Spark2.5 "
+        "StepFun3.5-Flash deepseek-ai-DeepSeek-R1-Distill-Llama-8B inclusionai-ling-3.0-flash llama-cpp-deepseek-r1 "
+        "poolside-Laguna-S-2.1",
+        "<|START_THINKING|>": "Cohere2MoE",
+        "Here are my reasoning steps:\n": "Apriel-1.6-15b-Thinker-fixed",
+    },
+    "open": {
+        "<think>": "Bielik-11B-v3.0-Instruct GLM-4.6 HuggingFaceTB-SmolLM3-3B Kimi-K2-Thinking LFM2.5-8B-A1B LFM2.5-Instruct "
+        "Qwen-Qwen3-0.6B Reka-Edge ibm-granite-granite-3.3-2B-Instruct llama-cpp-rwkv-world openbmb-MiniCPM5-1B",
+        "<seed:think>": "ByteDance-Seed-OSS",
+        "<mm:think>": "MiniMax-M3",
+        "[THINK]": "mistralai-Ministral-3-14B-Reasoning-2512",
+        "<|channel|>analysis<|message|>": "openai-gpt-oss-120b",
+        "Here are my reasoning steps:\n": "unsloth-Apriel-1.5",
+        "<|think|>": "upstage-Solar-Open-100B",
+    },
+    "left out": {
+        "<think>": "Qwen-QwQ-32B deepseek-ai-DeepSeek-R1-Distill-Qwen-32B deepseek-ai-DeepSeek-V3.1 "
+        "deepseek-ai-DeepSeek-V3.2 deepseek-ai-DeepSeek-V4-Flash-0731 deepseek-ai-DeepSeek-V4 poolside-Laguna-XS-2.1 "
+        "poolside-Laguna-XS.2",
+        "<|START_THINKING|>": "CohereForAI-c4ai-command-r7b-12-2024-tool_use",
+        "<|channel>thought\n": "google-gemma-4-31B-it-interleaved google-gemma-4-31B-it",
+    },
+}
+
+
+def test_the_tags_of_every_published_template_are_known(llama_cpp_sources):
+    found = {place: {} for place in THINKING}
+    for path in sorted((llama_cpp_sources / "models/templates").glob("*.jinja")):
+        template = path.read_text("utf-8")
+        if tags := tags_in(template, ()):
+            place = place_of_thoughts(
+                render([FIRST], template=template, controls=[], bos=BOS, eos=EOS, now=DAY).text, tags
+            )
+            found[place].setdefault(tags.opening, set()).add(path.stem)
+    assert found == {
+        place: {opening: set(names.split()) for opening, names in of.items()} for place, of in THINKING.items()
+    }
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from ..generation.backend import Event, OnStatus, Started, Step, ignore_status
 from ..generation.plan import Plan
 from ..generation.position import Position
 from ..generation.request import ChatMessage, GenerationRequest
+from ..generation.thoughts import place_of_thoughts
 from ..interrupt import Interrupted, Stop
 from ..prompt.history import fit
 from ..prompt.rendering import Rendered, render
@@ -186,10 +187,9 @@ def thinking(runtime: Runtime, model: Model, request: GenerationRequest) -> Thin
     if request.choices and not model.thinks:  # they are compared right after the prompt
         return None
     system = [message for message in request.messages[:1] if message.role == "system"]
-    text = _rendered(runtime, model, request, [*system, request.messages[-1]]).text.rstrip()
-    if text.endswith(model.tags.closing):  # thoughts that the template leaves out
-        return None
-    return thinking_of(model, begun=text.endswith(model.tags.opening.rstrip()))
+    prompt = _rendered(runtime, model, request, [*system, request.messages[-1]]).text
+    place = place_of_thoughts(prompt, model.tags)
+    return None if place == "left out" else thinking_of(model, begun=place == "begun")
 
 
 def record(model: Model, plan: Plan, room: int, date: str) -> dict[str, Any]:

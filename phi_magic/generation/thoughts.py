@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,7 @@ TAGS = (
     Tags("[THINK]", "[/THINK]"),  # Ministral 3
     Tags("<seed:think>", "</seed:think>"),  # Seed-OSS
     Tags("<mm:think>", "</mm:think>"),  # MiniMax-M3
-    Tags("<thinking>", "</thinking>"),  # Apriel 1.5
-    Tags("Here are my reasoning steps:\n", "[BEGIN FINAL RESPONSE]"),  # Apriel 1.6
+    Tags("Here are my reasoning steps:\n", "[BEGIN FINAL RESPONSE]"),  # Apriel
     Tags("<|START_THINKING|>", "<|END_THINKING|>"),  # Command R7B
     Tags("<|channel>thought\n", "<channel|>"),  # Gemma 4
     Tags(
@@ -43,10 +43,17 @@ TAGS = (
 def tags_in(template: str, controls: Container[str]) -> Tags | None:
     """Return the tags that a chat template, or one of a model's control tokens, has; None where there are none."""
     for tags in TAGS:
-        told = tags.opening if tags.answer else tags.closing
-        if told in template or told in controls:
+        if any(tag.rstrip() in template or tag in controls for tag in (tags.opening, tags.closing)):
             return tags
     return None
+
+
+def place_of_thoughts(prompt: str, tags: Tags) -> Literal["begun", "open", "left out"]:
+    """Say whether a rendered prompt has begun the thoughts, leaves them to the model, or has left them out."""
+    end = prompt.rstrip()
+    if end.endswith(tags.closing):
+        return "left out"
+    return "begun" if end.endswith(tags.opening.rstrip()) else "open"
 
 
 class Thoughts:

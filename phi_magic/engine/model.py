@@ -195,10 +195,12 @@ class Model:
 
     def split(self, text: str) -> Iterable[str]:
         """Cut a text into the spellings of control tokens and what stands between them."""
-        if not self.controls:
-            return [text] if text else []
+        return filter(None, self._spellings.split(text)) if self.controls else [text] * bool(text)
+
+    @cached_property
+    def _spellings(self) -> re.Pattern[str]:
         longest_first = sorted(self.controls, key=len, reverse=True)
-        return filter(None, re.split("(" + "|".join(map(re.escape, longest_first)) + ")", text))
+        return re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
 
     def _plain(self, text: str, shield: str) -> list[int]:
         """Tokens of text in which nothing is a control token, not even what a GGUF calls user-defined."""

@@ -233,6 +233,13 @@ class TestTogether:
         assert reply.usage.prompt_tokens <= 768
         assert both(reply) == ("Hm, five.", "Five!")
 
+    def test_an_answer_that_was_kept_has_its_thoughts(self, phi, thinker, tmp_path):
+        made = phi(QUESTION, model=thinker, cache=str(tmp_path / "kept.sqlite"))
+        kept = phi(QUESTION, model=thinker, cache=str(tmp_path / "kept.sqlite"))
+        assert kept.from_cache
+        assert both(kept) == both(made) == ("Hm, five.", "Five!")
+        assert kept.usage.reasoning_tokens == made.usage.reasoning_tokens
+
     def test_replay_gives_both_again(self, phi, thinker):
         reply = phi(QUESTION, model=thinker, max_reasoning=4)
         outcome = replay(phi, Recorded.of(reply, "here"))

@@ -16,6 +16,7 @@ from phi_magic.conversation import forget
 from phi_magic.engine.engine import Engine
 from phi_magic.generation.thoughts import TAGS, Thoughts
 from phi_magic.replay import Recorded, replay
+from tests.thinking_model import write_thinking_model
 
 DEMO = files("phi_magic") / "demo" / "phi-demo.gguf"
 SCHEMA = {
@@ -202,6 +203,22 @@ class TestCells:
         assert "<summary" in shown["text/html"]
         assert answer.thought() in shown["text/html"]
         assert answer.reasoning not in shown["text/plain"]
+
+    @pytest.mark.parametrize(
+        ("options", "text"), [("", "Five!"), ("--schema schema", '"Five!"'), ("--choices Six!,Five!", "Five!")]
+    )
+    def test_they_stream_before_the_answer(self, ip, tmp_path, options, text):
+        model = write_thinking_model(tmp_path / "thinking.gguf")
+        ip.user_ns["schema"] = {"const": "Five!"}
+        ip.run_cell_magic("phi", f"-m {model} --seed 1 {options} -o answer", "How many?")
+        assert ip.user_ns["answer"].text == text
+        shown = [
+            output["data"] for output in ip.display_pub.outputs if "<details" in output["data"].get("text/html", "")
+        ]
+        assert shown[0]["text/plain"] == ""
+        assert "Hm" in shown[0]["text/html"]
+        assert shown[-1]["text/plain"] == text
+        assert "Hm, five." in shown[-1]["text/html"]
 
     def test_tab_offers_the_option(self, ip):
         with provisionalcompleter():

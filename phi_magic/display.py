@@ -144,12 +144,21 @@ class CellView:
 class TerminalView:
     """Writes the answer as it comes, and everything else to another stream; ``turn`` as for :class:`CellView`.
 
-    Of a reasoning model's thoughts a terminal shows one line, dimmed, above the answer.
+    Of a reasoning model's thoughts a terminal shows one line, dimmed, above the answer. As ``tokens``, each token stands
+    below the answer with its probability.
     """
 
     def __init__(
-        self, out: TextIO, err: TextIO, *, show_stats: bool = True, stream: bool = True, turn: str = ""
+        self,
+        out: TextIO,
+        err: TextIO,
+        form: str = "markdown",
+        *,
+        show_stats: bool = True,
+        stream: bool = True,
+        turn: str = "",
     ) -> None:
+        self._form = form
         self._turn = turn
         self._out = out
         self._err = err
@@ -183,6 +192,10 @@ class TerminalView:
             self._write_whole(reply)
         if reply.text and not reply.text.endswith("\n"):
             self._write("\n")
+        if self._form == "tokens" and reply.tokens:
+            from .rendering.token_shading import to_text
+
+            self._write(f"\n{to_text(reply.tokens).rstrip()}\n")
         if self._show_stats or reply.left_out:
             self.note(_about(reply, self._turn))
 

@@ -41,7 +41,11 @@ def draw(logits: NDArray[np.float32], generated: Sequence[int], number: float, s
         generated: token ids of the answer so far.
         number: of :func:`random_number`.
     """
-    scores = np.array(logits, dtype=np.float32)
+    with np.errstate(all="ignore"):  # a user's np.seterr(all="raise") holds for the user's own figures
+        return _drawn(np.array(logits, dtype=np.float32), generated, number, sampling)
+
+
+def _drawn(scores: NDArray[np.float32], generated: Sequence[int], number: float, sampling: SamplingParameters) -> int:
     recent = list(set(generated[-sampling.repeat_last_n :])) if sampling.repeat_last_n else []
     at, penalty = scores[recent], np.float32(sampling.repeat_penalty)
     scores[recent] = np.where(at <= 0, at * penalty, at / penalty)

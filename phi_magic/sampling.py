@@ -181,6 +181,13 @@ def stages(logits: ArrayLike | Position, generated: Sequence[int] = (), **params
     if len(recent) and not (0 <= recent[0] and recent[-1] < len(scores)):
         raise PhiError(f"generated holds token ids outside of the vocabulary of {len(scores)}")
 
+    with np.errstate(all="ignore"):  # a user's np.seterr(all="raise") holds for the user's own figures
+        return _staged(scores, recent, sampling)
+
+
+def _staged(scores: NDArray[np.float64], recent: NDArray[np.int64], sampling: Sampling) -> Stages:
+    import numpy as np
+
     raw = _softmax(scores)
     at = scores[recent]
     scores[recent] = np.where(at >= 0, at / sampling.repeat_penalty, at * sampling.repeat_penalty)

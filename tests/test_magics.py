@@ -109,6 +109,8 @@ class TestQuestionMarks:
             "%phi -q -n 1 -o answer What does the temperature do?",
             "answer = %phi -q -n 1 What does the temperature do?",
             "if True:\n    %phi -q -n 1 -o answer What does the temperature do?",
+            "%time %phi -q -n 1 -o answer What does the temperature do?",
+            "f = 1; %phi -q -n 1 -o answer What does the temperature do?",
         ],
     )
     def test_a_question_is_asked(self, ip, cell):

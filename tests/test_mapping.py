@@ -120,3 +120,20 @@ def test_a_wrong_option_is_no_error_of_a_row(phi, options):
     with pytest.raises(PhiError) as error:
         phi.map(haiku(), **{"on_error": "keep", **options}, progress=False)
     assert "row" not in str(error.value)
+
+
+def test_models_and_profiles_of_one_table_answer_as_each_does_alone(slow_model):
+    phi = Phi(seed=1, max_tokens=4)
+    options = [
+        {"model": model, "profile": profile} for model in ("demo", str(slow_model)) for profile in ("speed", "memory")
+    ]
+
+    def told(reply):
+        return reply.text, reply.model_sha256, reply.engine["key_type"]
+
+    together = phi.stream_all([("Write about ice", one) for one in options])
+    together.run()
+    alone = [phi.map(["Write about ice"], progress=False, **one)[0] for one in options]
+    assert [told(reply) for reply in together.replies] == [told(reply) for reply in alone]
+    assert len({reply.model_sha256 for reply in alone}) == 2
+    assert len({reply.engine["key_type"] for reply in alone}) == 2

@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -238,7 +239,42 @@ def test_the_keyword_options_are_those_that_a_question_takes():
     assert set(Options.__annotations__) == set(Phi.class_trait_names(config=True)) | named
 
 
+def test_a_relative_path_is_that_of_the_caller_wherever_the_worker_began(slow_model, tmp_path, monkeypatch):
+    Phi(model="demo")("x", max_tokens=1)
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    Path("mine.gguf").symlink_to(slow_model)
+    assert Phi(model="mine.gguf")("x", max_tokens=2).usage.completion_tokens == 2
+
+
+def test_two_threads_that_read_one_stream_are_one_line(slow_model):
+    stream = Phi(model=str(slow_model), max_tokens=3000, seed=1).stream("ice")
+    next(stream)
+    reader = threading.Thread(target=lambda: [None for _ in stream])
+    reader.start()
+    while not stream._reading.locked():
+        time.sleep(0.001)
+    with pytest.raises(PhiError, match="another thread is reading this answer"):
+        stream.run()  # between two steps nobody reads
+    stream.close()
+    reader.join(30)
+    assert stream.reply.finish_reason == "interrupted"
+
+
 class TestInAnEventLoop:
+    def test_tasks_read_their_streams_by_threads_and_a_call_follows(self, phi):
+        async def read():
+            stream = phi.stream(HAIKU, max_tokens=8)
+            return [await asyncio.to_thread(next, stream) for _ in range(3)], stream
+
+        async def ask():
+            return await asyncio.gather(read(), read())
+
+        (first, _), (second, held) = asyncio.run(ask())
+        whole = phi(HAIKU, max_tokens=8).text  # both streams are half read
+        assert first == second
+        assert "".join(first) + "".join(held) == whole
+
     def test_an_awaited_stream_gives_the_whole_reply(self, phi):
         async def ask():
             return await phi.stream(HAIKU, seed=3, max_tokens=8)

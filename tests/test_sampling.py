@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from phi_magic import PhiError, distribution
+from phi_magic.draws import draw
 from phi_magic.engine.sampler import Sampler
+from phi_magic.generation.request import SamplingParameters
 from phi_magic.sampling import CUTTING, Sampling, stages
 
 CANDLE = json.loads((Path(__file__).parent / "data" / "candle_sampling.json").read_text())
@@ -156,3 +158,12 @@ def test_scores_that_are_no_numbers_are_one_line():
     with pytest.raises(PhiError, match="not numbers"):
         sampler.draw(damaged)
     sampler.close()
+
+
+def test_a_users_error_state_of_numpy_changes_nothing():
+    logits = np.array([0.0, -800.0, 3.0, -2000.0])
+    expected = distribution(logits, [0], temperature=0.1)
+    number = draw(logits, [0], 0.5, SamplingParameters(temperature=0.1))
+    with np.errstate(all="raise"):
+        assert (distribution(logits, [0], temperature=0.1) == expected).all()
+        assert draw(logits, [0], 0.5, SamplingParameters(temperature=0.1)) == number

@@ -23,6 +23,7 @@ from phi_magic.__main__ import main
 from phi_magic.generation.stream import Question
 from phi_magic.replay import Recorded, replay
 from phi_magic.schema.structure import Structure, read
+from tests.fake_backend import FakeBackend
 
 PERSON = {
     "type": "object",
@@ -470,3 +471,19 @@ def test_a_schema_in_what_is_no_regular_file_is_one_line(tmp_path):
     for path in ("/dev/zero", tmp_path / "fifo"):
         with pytest.raises(PhiError, match="it is not a regular file"):
             read(path)
+
+
+def test_a_validator_that_exits_costs_the_object_alone():
+    class Exits(pydantic.BaseModel):
+        age: int
+
+        @pydantic.field_validator("age")
+        @classmethod
+        def exits(cls, value):
+            raise SystemExit(3)
+
+    phi = Phi(model="demo")
+    phi.backend = FakeBackend('{"age": 3}')
+    reply = phi("x", schema=Exits)
+    assert (reply.text, reply.data) == ('{"age": 3}', None)
+    assert "Exits refuses the answer: SystemExit: 3" in reply.error

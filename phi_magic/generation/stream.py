@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -67,11 +68,14 @@ class Running(Iterator[Item], AsyncIterator[Item], Generic[Item, Made]):
         self._steps = steps
         self._owner = os.getpid()
         self._result = result
+        self._reading = threading.Lock()
         self._thread: ThreadPoolExecutor | None = None
 
     def __next__(self) -> Item:
         if os.getpid() != self._owner:
             raise PhiError("a forked process cannot read its parent's answer: ask anew in the child")
+        if not self._reading.acquire(blocking=False):
+            raise PhiError("another thread is reading this answer just now: read it in one, or ask in each")
         try:
             with self.stopping.interrupt_as_flag():
                 return next(self._steps)
@@ -80,6 +84,8 @@ class Running(Iterator[Item], AsyncIterator[Item], Generic[Item, Made]):
                 self.stopping.by_signal = False
                 raise KeyboardInterrupt from None
             raise
+        finally:
+            self._reading.release()
 
     async def __anext__(self) -> Item:
         if self._thread is None:
@@ -137,8 +143,14 @@ class Running(Iterator[Item], AsyncIterator[Item], Generic[Item, Made]):
         self.stopping.set()
 
     def close(self) -> None:
-        """Stop the backend's work for this, though it is not at its end."""
-        self._steps.close()
+        """Stop the backend's work for this, though it is not at its end; where another thread reads it, at its step."""
+        if self._reading.acquire(blocking=False):
+            try:
+                self._steps.close()
+            finally:
+                self._reading.release()
+        else:
+            self.stop()
 
 
 class Stream(Running[str, Reply]):

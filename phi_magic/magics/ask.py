@@ -111,7 +111,7 @@ def view_for(shell: InteractiveShell, phi: Phi, arguments: argparse.Namespace, f
         return QuietView()
     options: dict[str, Any] = {"stream": not arguments.no_stream, "show_stats": phi.show_stats, "turn": turn}
     if not hasattr(shell, "kernel"):
-        return TerminalView(sys.stdout, sys.stderr, **options)
+        return TerminalView(sys.stdout, sys.stderr, form, **options)
     return CellView(form, refresh_interval=phi.refresh_interval, **options)
 
 

@@ -9,7 +9,11 @@ import re
 
 from IPython.core.inputtransformer2 import HelpEnd
 
-_ASKS = re.compile(r"(?P<target>[^%\n]*=\s*)?%(?P<magic>phi\w*)[ \t]+(?P<rest>\S.*\w.*)")
+_ASKS = re.compile(
+    r"(?P<target>[^%\n]*[=;]\s*)?"
+    r"%(?P<magic>phi\w*|\w+(?=[ \t]+(?:-\S+[ \t]+)*%phi))"  # ours, or another one around it: %time %phi …?
+    r"[ \t]+(?P<rest>\S.*\w.*)"
+)
 
 
 class Question(HelpEnd):

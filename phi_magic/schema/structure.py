@@ -132,7 +132,7 @@ def _described(kind: type) -> dict[str, Any]:
 
     try:
         return _adapter(kind).json_schema(schema_generator=Given)
-    except Exception as error:  # noqa: BLE001 (a class may bring code that describes it, and that may raise anything)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (a class may bring code that describes it, and that may raise anything)
         raise PhiError(f"{kind.__name__} has no JSON schema: {_reason(error)}") from None
 
 
@@ -166,12 +166,12 @@ def _instance(kind: type, value: Any) -> Any:
     except ValidationError as error:
         told = error.errors(include_url=False, include_context=False)[:3]
         reason = "; ".join(f"{'.'.join(map(str, item['loc'])) or 'it'}: {item['msg']}" for item in told)
-    except Exception as error:  # noqa: BLE001 (validators and __post_init__ are the user's code)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (validators and __post_init__ are the user's code)
         reason = format_exception_only(error)[-1].split("\n")[0]  # also of an error whose own __str__ raises
     raise PhiError(f"{kind.__name__} refuses the answer: {reason[:200]}")
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """Take the first line of an error, which may be empty."""
     return (str(error).splitlines() or [""])[0]
 

@@ -33,8 +33,7 @@ Logits = NDArray[np.float32]
 
 
 def probe(model: Model, plan: Plan) -> Iterator[tuple[str, bool]]:
-    """Yield each condition of the promise as a line, and whether it holds here: the logits must be the same to the last
-    bit.
+    """Yield each condition of the promise as a line, and whether it holds here: the logits must be identical.
 
     Args:
         plan: how the model is run; thread counts and sizes are varied from there.
@@ -212,7 +211,7 @@ def main() -> int:
         )
     ) as model:
         for line, holds in probe(model, plan):
-            sys.stdout.write(f"{'same bits' if holds else 'OTHER BITS'}  {line}\n")
+            sys.stdout.write(f"{'identical' if holds else 'DIFFERENT'}  {line}\n")
             sys.stdout.flush()
             kept &= holds
     sys.stdout.write("This machine keeps the promise.\n" if kept else "This machine does not keep the promise.\n")

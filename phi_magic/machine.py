@@ -51,7 +51,7 @@ def physical_cores(root: Path = Path("/")) -> int:
 
 
 def processor(root: Path = Path("/")) -> str:
-    """What the processor is and can do, as the bits of a computation may depend on it."""
+    """Describe the processor and its instruction sets: the last digits of a computation may depend on them."""
     try:
         lines = (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:  # macOS, Windows

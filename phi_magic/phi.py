@@ -89,20 +89,20 @@ class Phi(Configurable, Settings):
         Nothing is done before the first piece is asked for. The arguments are those of :meth:`__call__`, and:
 
         Args:
-            on_status: told in a few words what is going on until the first token is there.
-            begin: token ids that the answer begins with, whatever would have been drawn. The draws are made all the
-                same, so that an answer that begins with the tokens of another goes on as that one did.
-            known: the first tokens of another reply to the same question with the same settings: the answer begins with
-                them, before ``begin``. Their records are taken over, and what the model has read of them stays read.
+            on_status: called with a short text on each stage before the first token.
+            begin: token ids that the answer begins with, whatever is drawn. A random number is used up for each, so that
+                an answer that begins with the tokens of another one continues as that one did.
+            known: the first tokens of another reply to the same question with the same settings. The answer begins with
+                them, before ``begin``; their records are copied, and their part of the KV cache is used again.
             top_logprobs: how many of the likeliest tokens to keep for every token of the reply.
-            continues: whether another question is likely to follow: what it will begin with is then read meanwhile.
-            plan: how to run the model, as a ``Reply`` recorded it; what suits this machine where left out.
-            now: the date and time, in ISO 8601, for a chat template that writes them into the prompt; the present where
-                left out.
-            ends_after: end, as an interrupt does, after so many tokens; the answer is given room for ``max_tokens``.
-            identify: end only when the SHA-256 of the model's file is known, which a file outside of the hub's cache
-                takes a second for each GB for, the first time.
-            schema: what the answer is held to: a JSON-schema dict, a pydantic model, a dataclass, or the path of a JSON
+            continues: whether another question is likely to follow. Its beginning is then evaluated after the answer.
+            plan: how to run the model, as a ``Reply`` recorded it. Left out: the plan that suits this machine.
+            now: the date and time, in ISO 8601, for a chat template that writes them into the prompt. Left out: the
+                present.
+            ends_after: end after so many tokens, as an interrupt does. The context has room for ``max_tokens`` all the same.
+            identify: end only when the SHA-256 of the model's file is known. For a file outside of the hub's cache that
+                takes a second for each GB, the first time.
+            schema: what the answer is constrained to: a JSON-schema dict, a pydantic model, a dataclass, or the path of a JSON
                 file. ``Reply.data`` is the object then, unless the answer was cut.
             choices: texts of which the answer is one, two at least. Nothing is decoded: ``Reply.choices`` has the
                 probability of each as the whole answer, and ``Reply.text`` is drawn from these.

@@ -29,13 +29,13 @@ from .reply import Message, Reply
 from .settings import ANSWER_TRAITS
 
 _AROUND = 30  # characters shown on each side of the first difference
-#: The fields of a plan that an answer's bits depend on. Threads and the way to read the file suit the machine at hand.
+#: The fields of a plan that the logits depend on. Threads and the way to read the file suit this machine instead.
 _BITS = {field.name for field in fields(Plan)} - {"n_threads", "mmap"}
 _CACHE_TYPES = {"f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"}
 _SETTINGS = {*ANSWER_TRAITS, "n_ctx", "exact"}
 _NEW = {"max_reasoning"}  # an older record lacks it, and no model thought then
 _EXTRAS = {"raw", "begin"}
-_WHERE_ASKED = {"schema", "choices", "given"}  # told by those answers alone that it was asked of
+_WHERE_ASKED = {"schema", "choices", "given"}  # recorded only where it was given
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,7 @@ def _answer(phi: Phi, record: Mapping[str, Any], plan: Plan | None, on_status: C
     }
     options |= {name: params[name] for name in _EXTRAS | _WHERE_ASKED if name in params}
     prompt: list[Message] = [*record["messages"], {"role": "user", "content": record["prompt"]}]
-    if record["engine"].get("pass") == "wide":  # from a batch, whose bits are those of wide passes
+    if record["engine"].get("pass") == "wide":  # from a batch: wide passes have other logits than single ones
         together = phi.stream_all([(prompt, options)], on_status=on_status)
         together.run()
         return together.replies[0]

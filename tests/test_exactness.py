@@ -42,7 +42,7 @@ def test_it_runs_on_any_machine(tmp_path):
     command = [sys.executable, "-m", "phi_magic.exactness"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0
-    assert done.stdout.count("same bits") == 6
+    assert done.stdout.count("identical") == 6
     missing = subprocess.run([*command, str(tmp_path / "none.gguf")], capture_output=True, text=True, check=False)
     assert missing.returncode == 2
     assert "none.gguf" in missing.stderr

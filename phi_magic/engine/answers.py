@@ -62,7 +62,7 @@ def write_all(
 ) -> Iterator[Event]:
     """Answer many requests; see :meth:`phi_magic.generation.backend.Backend.generate_many`.
 
-    Every answer is made in wide passes, in which a sequence's bits do not depend on the others
+    Every answer is made in wide passes, in which a sequence's logits do not depend on the others
     (:mod:`phi_magic.engine.batch`): it is the same alone, in another order, or among others. ``Started.engine`` records
     that as ``pass``. On a GPU they do depend on the others: there each answer is made singly, unless the request says
     ``exact=False``. Requests for different models or plans are answered one group after the other.
@@ -214,7 +214,7 @@ def _alone(runtime: Runtime, job: _Job, stop: Stop, *, keep_errors: bool) -> Ite
 
 
 def _decode(runtime: Runtime, batch: Batch, jobs: Sequence[_Job], stop: Stop, *, keep_errors: bool) -> Iterator[Event]:
-    """The loop: fill as many sequences as pay off, decode one token for each, draw, until all is written."""
+    """Fill as many sequences as pay off, decode one token for each and draw, until every answer is complete."""
     waiting = deque(jobs)
     running: dict[int, _Job] = {}  # by the sequence of the batch; the first ones, without a gap
     try:

@@ -21,7 +21,7 @@ from .memory_estimate import CELLS
 from .model import Model
 from .threads import Threads
 
-#: Passes of this many sequences and more are one class of kernels: a sequence has the same bits at every width from
+#: Passes of this many sequences and more are one class of kernels: a sequence has the same logits at every width from
 #: here up, whatever the others are. A pass with fewer is padded.
 WIDE = 8
 
@@ -48,7 +48,7 @@ class Batch:
         self.lengths = [0] * self.sequences
         params = context_params(plan, self._aborts)
         # One more sequence holds a prefix that answers share. The KV cache is not unified: each sequence has its own
-        # cells, so its neighbours cannot change its bits.
+        # cells, so its neighbours cannot change its logits.
         params.n_seq_max = self.sequences + 1
         self._cells = -(-room // CELLS) * CELLS  # of each sequence
         params.n_ctx = self._cells * (self.sequences + 1)
@@ -196,7 +196,7 @@ class Batch:
     ) -> None:
         """Evaluate tokens of some sequences in passes over ``length`` tokens of each, with logits after the last one.
 
-        A token has the same bits whatever comes after it, so a sequence with fewer tokens is filled up with others, which
+        A token has the same keys, values and logits whatever comes after it, so a sequence with fewer tokens is filled up with others, which
         are removed again.
 
         Args:

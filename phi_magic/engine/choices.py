@@ -85,7 +85,7 @@ def decide(runtime: Runtime, batch: Batch, ballots: Sequence[Ballot], stop: Stop
     """Answer requests with choices.
 
     All choices of a request go through one kind of pass, in which each sequence has as many tokens as the longest
-    choice. A sequence's bits do not depend on the others, so neither do they on the other requests.
+    choice. A sequence's logits do not depend on the others, so a request's probabilities do not depend on the other requests.
 
     Raises:
         Interrupted: ``stop`` was set.

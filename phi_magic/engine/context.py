@@ -20,7 +20,7 @@ from .saved_states import WORTH, SavedState, SavedStates, common
 from .threads import Threads
 
 #: A pass over fewer tokens goes through other kernels, whose sums round differently: on a CPU, without repacked
-#: weights, every slicing of a prompt gives the same bits as long as each slice has at least this many tokens.
+#: weights, every slicing of a prompt gives the same logits as long as each slice has at least this many tokens.
 SLICE_MIN = 8
 SLICE_MAX = 512
 
@@ -49,7 +49,7 @@ class Context:
         self.size = 0
         self.tokens: list[int] = []
         self.reusable = 0
-        self._faithful = 0  # tokens with the bits of single decoding
+        self._faithful = 0  # tokens whose keys and values were decoded singly
         self._saved = SavedStates()
         self._threads = Threads(plan.n_threads)  # threads for passes over one token; a prompt's slices use all of them
 

@@ -1,7 +1,8 @@
 """Choose which prompts are evaluated in one pass.
 
-A pass has a cost of its own, whatever the number of its tokens: the weights are read and turned into numbers. So many short
-prompts in one pass take less time than one after another. A prompt's bits do not depend on it (docs/exactness.md).
+A pass has a cost of its own, whatever the number of its tokens: the weights are read and dequantised. So many short prompts
+in one pass take less time than one after another. The logits after a prompt are the same in both cases
+(docs/exactness.md).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Choose the number of threads for a pass, by measuring passes on this machine.
 
 The threads of a pass wait for one another after every operation. Where other processes want the same cores, one thread
-can be twice as fast as two (docs/performance.md). The bits of an answer do not depend on the number.
+can be twice as fast as two (docs/performance.md). The logits do not depend on the number of threads.
 """
 
 from __future__ import annotations

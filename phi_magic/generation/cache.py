@@ -328,10 +328,10 @@ class _Keeping:
                 self._events = []
 
     def keep(self, *, wait: bool = False) -> None:
-        """Put a whole answer into the store, once, where the hash of the model's file is known.
+        """Put a complete answer into the store, once, as soon as the hash of the model's file is known.
 
         Args:
-            wait: wait until it is.
+            wait: wait for the hash.
         """
         if self._identity is None:
             return

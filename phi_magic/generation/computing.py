@@ -1,4 +1,4 @@
-"""What computes an answer. The same request, model, and what is told here give the same bits."""
+"""What computes an answer. The logits are identical where it is the same, with the same request and model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LIBRARIES = {".so", ".dylib", ".dll"}
 
 @cache
 def computing() -> str:
-    """Return what bits depend on by one plan: this package, llama.cpp's libraries, the processor; as a SHA-256."""
+    """Return what the logits depend on under one plan, as a SHA-256: this package, llama.cpp's libraries, the processor."""
     from importlib.metadata import distribution, version
 
     files = distribution("llama_cpp_python").files or []

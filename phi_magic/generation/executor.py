@@ -1,8 +1,8 @@
 """Many requests on the processes of an executor: those of this machine, or of a cluster.
 
-Any ``concurrent.futures.Executor`` will do. Requests go out in chunks (:mod:`.chunk`). What runs a chunk finds the model by
-its name, checks its hash, loads it once, and answers the requests together as a map does here. An answer does not depend
-on the other requests of its chunk, so neither does it on how the requests are cut.
+Any ``concurrent.futures.Executor`` will do. Requests go out in chunks (:mod:`.chunk`). The worker of a chunk finds the
+model by its name, checks its hash, loads it once, and answers the requests together as a map does here. An answer does not
+depend on the other requests of its chunk, so it does not depend on the cuts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .cutting import Chunk, Waiting
 from .position import Position
 from .request import GenerationRequest, ModelReference, is_address
 
-_WORKERS = 8  # taken to be there where the executor does not say
+_WORKERS = 8  # assumed where the executor does not say how many it has
 _AHEAD = 2  # chunks for each worker that are with the executor: the one that runs, and the next
 _MANY = 256  # chunks that are with an executor that does not say how many workers it has
 _CHECKED = 1_000  # rows that are checked together
@@ -260,7 +260,7 @@ def _arrived(events: Sequence[Event], numbers: Sequence[int]) -> Iterator[Event]
 
 
 def _note_machines(machines: dict[str, str], events: Sequence[Event]) -> None:
-    """Say once that answers come from machines whose bits may differ."""
+    """Say once that answers come from machines whose results may differ."""
     before = len(machines)
     for event in events:
         if isinstance(event, Started):

@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Plan:
-    """The configuration of llama.cpp; recorded in ``Reply.engine``, since the bits of an answer depend on it.
+    """The configuration of llama.cpp; recorded in ``Reply.engine``, since the logits depend on it.
 
     Attributes:
         n_threads: processor threads.
@@ -50,5 +50,5 @@ class Plan:
         return self.n_gpu_layers == 0
 
     def decodes_alike(self, count: int) -> bool:
-        """Whether decoding ``count`` tokens in one pass gives the bits of decoding them singly."""
+        """Whether decoding ``count`` tokens in one pass gives the same logits as decoding them singly."""
         return count == 1 or (count < 8 and self.flash_attention and not self.repack and self.slices_alike)

@@ -89,7 +89,7 @@ class GenerationRequest:
         max_reasoning: the most tokens of a reasoning model's thoughts, which ``max_tokens`` does not count.
         stop: texts that end the answer; it ends before the first of them.
         n_ctx: the most tokens that prompt and answer may have together.
-        exact: whether the answer's bits must be those of a fresh context.
+        exact: whether the logits must be the same as in a fresh context.
         raw: send the messages without the chat template, and honour special tokens in them.
         schema: JSON Schema, as text, that the answer is constrained to.
         choices: the texts of which the answer is one; nothing is decoded, each one's probability is computed.

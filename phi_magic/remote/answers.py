@@ -36,7 +36,7 @@ class _Token(_Alternative):
 
 
 class _Logprobs(msgspec.Struct):
-    """Of a chat, ``content``; of a text that is continued, the lists that OpenAI's first endpoint had."""
+    """The log-probabilities: in a chat under ``content``, in a completion as the lists of OpenAI's first endpoint."""
 
     content: list[_Token] | None = None
     tokens: list[str] | None = None

@@ -198,7 +198,7 @@ class _Asked:
 
 @asynccontextmanager
 async def _asked(name: str, tell: Callable[[str], None], *, anew: bool = False) -> AsyncIterator[_Asked]:
-    """The server of a model's name; whatever goes wrong with it makes that it is asked anew the next time."""
+    """Connect to the server that a model's name gives. After any error the server is identified anew the next time."""
     address = parse(name)
     try:
         async with Client(address, tell) as client:
@@ -212,7 +212,7 @@ async def _asked(name: str, tell: Callable[[str], None], *, anew: bool = False) 
 def _ask(
     model: ModelReference, work: Callable[[_Asked], Coroutine[Any, Any, Made]], stop: Stop, *, anew: bool = False
 ) -> Made:
-    """What a coroutine makes that needs a server."""
+    """Return the result of a coroutine that needs a server."""
 
     async def run() -> Made:
         async with _asked(model.name, _silently, anew=anew) as asked:

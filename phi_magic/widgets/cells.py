@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 from ..running_cell import asking
 
-#: By cell: which run of it, and what closes each widget that this run has shown.
+#: For each cell the number of its run, and a function for each widget of that run that closes it.
 _shown: dict[str, tuple[str, list[Callable[[], None]]]] = {}
 
 

@@ -37,7 +37,7 @@ class Panel:
     Args:
         phi: its traits are set by the controls, and set them.
         prompt: what the prompt's field begins with.
-        fill: makes of the field's text the prompt, as a cell's ``{{ }}`` are filled in; without it braces are text.
+        fill: turns the field's text into the prompt, by filling in ``{{ }}`` as in a cell. Without it braces are plain text.
     """
 
     def __init__(self, phi: Phi, prompt: str = "", *, fill: Callable[[str], str] | None = None) -> None:

@@ -37,8 +37,10 @@ class Sliders(anywidget.AnyWidget):
     _css = (Path(__file__).parent / "sliders.css").read_text("utf-8")
     rows: Any = traitlets.List().tag(sync=True)
     values: Any = traitlets.Dict(help="The traits' values, by name.").tag(sync=True)
-    moved: Any = traitlets.Dict(help="By name, the last value that a person chose, and its number.").tag(sync=True)
-    heard: Any = traitlets.Dict(help="What of ``moved`` was dealt with.").tag(sync=True)
+    moved: Any = traitlets.Dict(
+        help="For each name the last value that a person chose, with the number of the move."
+    ).tag(sync=True)
+    heard: Any = traitlets.Dict(help="For each name the number of the last move that was handled.").tag(sync=True)
 
     def __init__(
         self, owner: traitlets.HasTraits, names: Sequence[str], *, on_refused: Callable[[str], None] = lambda _: None

@@ -57,8 +57,8 @@ class _Answer:
 class TokenView:
     """A reply and the branches that leave it, one below the other; their numbers begin with 0 and stay theirs.
 
-    A branch is asked with the settings and the seed of its origin, and run as it was, so that it differs by the taken
-    token alone; unless the origin was one of a map's, whose passes are wide.
+    A branch has the settings, the seed and the plan of its origin, so that only the taken token differs. The exception is
+    a branch of a map's answer: the map made that in wide passes, and a branch is decoded singly.
     """
 
     def __init__(self, reply: Reply) -> None:
@@ -147,7 +147,7 @@ class TokenView:
         gone.close()
 
     def wait(self) -> None:
-        """Until the branch is whole."""
+        """Wait until the branch is complete."""
         self._worker.wait()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The promise: the logits after a prompt and an answer so far are the same bits, whatever came before or beside."""
+"""The promise: the logits after a prompt and an answer so far are identical, whatever came before or beside."""
 
 import random
 import threading
@@ -86,7 +86,7 @@ class Asker:
         return self.same([self.context.logits.copy()], [], prompt=prompt)
 
     def change_the_subject(self):
-        """Between conversations that have nothing in common, each long enough to be put aside."""
+        """Between conversations that have nothing in common, each long enough that its KV state is saved."""
         at = self.random.randrange(len(self.others))
         self.others[at], self.prompt = self.prompt, self.others[at]
         return self.ask()
@@ -175,7 +175,7 @@ def test_a_sequence_has_the_same_bits_whatever_the_others_hold(model, plan):
 
 @pytest.fixture(scope="module")
 def stand_in(tmp_path_factory):
-    """A model with the types of weights of a published one. The shipped model's have the same bits in passes of any length."""
+    """A model with the types of weights of a published one. The shipped model's give the same logits in passes of any length."""
     path = tmp_path_factory.mktemp("stand-in") / "small.gguf"
     write(DEMO, path, SMALL)
     with closing(Model(path)) as model:

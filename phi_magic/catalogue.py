@@ -23,7 +23,8 @@ def listing(phi: Phi) -> Table:
     files = {file.name: file for file in [*_shipped(), *on_this_machine()]}
     held = loaded()
     if held and not any(_same(held, file.path) for file in files.values()):
-        files[str(held)] = ModelFile(str(held), held)
+        here = held.relative_to(Path.cwd()) if held.is_relative_to(Path.cwd()) else held
+        files[str(here)] = ModelFile(str(here), held)
     rows = [_row(phi, files[name], budget, held) for name in files]
     rows += [
         [name, "not downloaded", show_size(known.size), "", "", "", "" if known.size < budget.bytes else "no"]

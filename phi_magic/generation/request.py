@@ -92,7 +92,7 @@ class GenerationRequest:
         exact: whether the logits must be the same as in a fresh context.
         raw: send the messages without the chat template, and honour special tokens in them.
         schema: JSON Schema, as text, that the answer is constrained to.
-        choices: the texts of which the answer is one; nothing is decoded, each one's probability is computed.
+        choices: the texts of which the answer is one: each one's probability is computed, after a reasoning model's thoughts.
         now: the date and time, in ISO 8601, that a chat template writes into the prompt if it asks for them; empty: the
             present, in local time.
         given: an answer to evaluate instead of writing one: its tokens get the records that drawn ones have.

@@ -8,6 +8,7 @@ from phi_magic.conversation import forget
 from phi_magic.engine.engine import Engine
 from phi_magic.generation.thoughts import Tags
 from phi_magic.replay import Recorded, replay
+from tests import architectures
 from tests.thinking_model import SPELLS, TEMPLATE, THINKS, write_thinking_model
 
 QUESTION = "How many?"
@@ -307,6 +308,16 @@ class TestChoices:
         assert both(reply) == both(afresh) == ("Hm, five.", "Five!")
         assert reply.choices == afresh.choices
         assert reply.tokens == afresh.tokens
+
+    def test_choices_have_the_rope_factors_of_the_room_for_thoughts(self, phi, tmp_path):
+        path = tmp_path / "border.gguf"
+        template = architectures.TEMPLATE + "{# <think></think> #}"
+        architectures.write(path, architectures.ARCHITECTURES["phi3"], border=architectures.BORDER, template=template)
+        near = phi(QUESTION, model=str(path), choices=["ice", "a puck"], max_reasoning=8)
+        far = phi(QUESTION, model=str(path), choices=["ice", "a puck"], max_reasoning=1000)
+        assert (near.reasoning, far.reasoning) == ("", "")
+        assert (near.engine["rope"], far.engine["rope"]) == ("short", "long")
+        assert near.choices != far.choices
 
     def test_an_interrupt_keeps_the_thoughts_so_far(self, phi, written):
         stream = phi.stream(QUESTION, model=written(), choices=self.CHOICES)

@@ -60,7 +60,8 @@ class Writer:
         thoughts = Thoughts(thinking.tags, begun=thinking.begun) if thinking else None
         self._grammar = Grammar(model, request.schema, thinking=thinking) if request.schema is not None else None
         self._text = Text(request.stop, skip_space=not request.raw, thoughts=thoughts)
-        self._most_thoughts = min(request.max_reasoning, max(limit - request.max_tokens, limit // 2))
+        room = limit - request.max_tokens - len(thinking.closing if thinking else ())
+        self._most_thoughts = min(request.max_reasoning, max(room, limit // 2))
         self._thought = 0  # tokens up to the end of the thoughts
         self._sampler = Sampler(request.sampling, request.seed, model.n_vocab)
         self._count = 0

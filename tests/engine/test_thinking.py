@@ -187,6 +187,16 @@ class TestBound:
         assert "Hm, five.".startswith(reply.reasoning)
         assert reply.text == "Five!"
 
+    def test_in_a_small_context_the_answer_keeps_its_room(self, phi, written):
+        says = ["<think>", *(f"▁{number}" for number in range(60)), "</think>", "Five", "!"]
+        model = written(says=says)
+        reply = phi(QUESTION, model=model, n_ctx=64, max_tokens=12)
+        assert reply.text == "Five!"
+        prompt = reply.usage.prompt_tokens
+        assert reply.usage.reasoning_tokens == 64 - prompt - 12
+        tight = phi(QUESTION, model=model, n_ctx=64, max_tokens=60)  # half of the room each
+        assert tight.usage.reasoning_tokens == (64 - prompt) // 2 + 1
+
     def test_a_branch_anywhere_in_the_forced_tag_goes_on_with_the_rest_of_it(self, phi, thinker):
         whole = phi(QUESTION, model=thinker, max_reasoning=3)
         for at in range(len(whole.tokens) + 1):

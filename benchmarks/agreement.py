@@ -79,10 +79,10 @@ def differences(
         cache: the type of our cache, ``f16`` or ``f32``.
     """
     context = Context(model, Plan(n_threads=1, key_type=cache, value_type=cache))
-    knobs = Sampling(temperature=0, repeat_penalty=PENALTY, repeat_last_n=WINDOW)
+    sampling = Sampling(temperature=0, repeat_penalty=PENALTY, repeat_last_n=WINDOW)
     try:
         for number, (prompt, answer) in enumerate(zip(asked, answers, strict=True)):
-            sampler = Sampler(knobs, 0, model.n_vocab)
+            sampler = Sampler(sampling, 0, model.n_vocab)
             context.prefill(prompt, room=len(prompt) + TOKENS, stop=Stop())
             for step, token in enumerate(answer["tokens"]):
                 # Greedily the whole probability is on the token that we choose.

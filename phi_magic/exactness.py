@@ -24,7 +24,7 @@ from .interrupt import Stop
 from .models.files import resolve
 
 _PROMPT = SLICE_MAX + 2 * SLICE_MIN  # tokens: more than one slice
-_ANSWER = max(EXACT_WIDTHS) + 1  # tokens; as many as one pass with guesses may have and be exact
+_ANSWER = max(EXACT_WIDTHS) + 1  # tokens; the most that a pass with a draft may have and be exact
 _SLICES = (SLICE_MIN, SLICE_MIN + 1, 3 * SLICE_MIN + 5, 64, 200)
 _WIDTHS = (2 * WIDE, 4 * WIDE)
 _SHARED = (SLICE_MIN, SLICE_MIN + 4, 5 * SLICE_MIN + 3)
@@ -57,7 +57,7 @@ def probe(model: Model, plan: Plan) -> Iterator[tuple[str, bool]]:
     )
     yield "a KV cache that is saved and restored", agree(lambda: _restored(model, plan, prompt, answer))
     if plan.decodes_alike(len(answer)):
-        yield "tokens decoded together, as guesses are", agree(lambda: _guessed(model, plan, prompt, answer))
+        yield "tokens decoded together, as a draft is", agree(lambda: _guessed(model, plan, prompt, answer))
     if model.border and model.rope_factors(1) == "short":
         line = "requests on either side of the border between two sets of RoPE factors"
         yield line, _apart(model, plan, prompt, model.border)
@@ -79,7 +79,7 @@ def probe(model: Model, plan: Plan) -> Iterator[tuple[str, bool]]:
 def _singly(
     model: Model, plan: Plan, prompt: list[int], answer: list[int], *, slices: int = _PROMPT, room: int = 0
 ) -> list[Logits]:
-    """Logits after a prompt, and after each token of an answer; the prompt is read a slice at a time."""
+    """Logits after a prompt, and after each token of an answer; the prompt is evaluated a slice at a time."""
     stop = Stop()
     with closing(Context(model, plan)) as context:
         # A remainder that is shorter than the shortest slice is part of the slice before it.

@@ -85,7 +85,7 @@ def test_what_a_quantised_cache_does_is_measured():
     assert all(0 <= float(row.split("|")[3]) < 0.1 for row in rows)
 
 
-def test_what_guessing_ahead_brings_is_measured():
+def test_what_speculative_decoding_brings_is_measured():
     command = [sys.executable, "-m", "benchmarks.speculation", "--small", "--threads", "1"]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert not done.returncode, done.stderr

@@ -230,7 +230,7 @@ class TestCells:
             self.ask(chat, "b", "3")
         assert asked(chat) == ["a"]
 
-    def test_a_turn_that_leaves_is_told_unless_its_own_cell_asks_again(self, chat):
+    def test_a_turn_that_leaves_is_reported_unless_its_own_cell_asks_again(self, chat):
         left = []
 
         def ask(cell, run):

@@ -101,7 +101,7 @@ def test_the_speed_is_said_in_plain_digits(rate, said):
     assert Timings(tokens_per_second=rate).speed == said
 
 
-def test_stats_can_be_left_out_but_an_interruption_is_always_told(shell, reply):
+def test_stats_can_be_left_out_but_an_interruption_is_always_shown(shell, reply):
     reply.finish_reason = "stop"
     CellView(show_stats=False).finish(reply)
     assert len(published(shell)) == 1

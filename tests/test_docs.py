@@ -50,7 +50,7 @@ def is_code(text):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
-def test_no_cell_passes_for_what_a_shell_is_told_or_a_program_says(page):
+def test_no_cell_passes_for_a_command_or_the_output_of_a_program(page):
     for block in blocks(page):
         if block.info == "console":
             assert block.content.startswith("$ "), block.content

@@ -283,7 +283,7 @@ class TestSteps:
         press(explorer, "Stop")
         assert not explorer.buttons["Draw"].disabled
 
-    def test_a_mistake_is_told(self, explorer):
+    def test_a_mistake_is_shown(self, explorer):
         explorer.prompt.value = " "
         assert explorer.buttons["Start"].disabled
         begun(explorer)

@@ -58,7 +58,7 @@ def test_a_file_of_the_same_size_with_another_time_is_read_again(path, computed)
     assert len(computed) == 2
 
 
-def test_two_paths_of_one_file_are_told_apart_from_two_files(path, tmp_path, computed):
+def test_two_paths_of_one_file_are_distinguished_from_two_files(path, tmp_path, computed):
     link = tmp_path / "link.gguf"
     link.symlink_to(path)
     assert file_sha256(link) == file_sha256(path)
@@ -125,13 +125,13 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
         file_sha256(tmp_path / "nothing.gguf")
 
 
-def test_a_model_by_its_path_is_told_by_its_hash():
+def test_a_model_by_its_path_is_recorded_with_its_hash():
     shutil.copy(DEMO, "mine.gguf")
     reply = Phi(model="mine.gguf")("Write a haiku", max_tokens=2)
     assert reply.to_dict()["model_sha256"] == hashlib.sha256(DEMO.read_bytes()).hexdigest()
 
 
-def test_many_at_once_are_told_too():
+def test_many_at_once_are_recorded_too():
     shutil.copy(DEMO, "mine.gguf")
     replies = Phi(model="mine.gguf", max_tokens=2).map(["Ice", "Snow"], progress=False)
     assert {reply.model_sha256 for reply in replies} == {hashlib.sha256(DEMO.read_bytes()).hexdigest()}

@@ -173,7 +173,7 @@ class TestProposal:
     def answering(monkeypatch, text):
         monkeypatch.setattr(Phi, "backend", FakeBackend(text))
 
-    def test_the_shipped_model_mends_a_name(self, ip, capsys):
+    def test_the_shipped_model_corrects_a_name(self, ip, capsys):
         fail(ip, "total = 3\nprint(totl)", capsys)
         ip.run_line_magic("phi_fix", "-o answer")
         assert "```python\n" in ip.user_ns["answer"].text

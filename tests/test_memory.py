@@ -84,7 +84,7 @@ def test_the_first_version_of_cgroups(machine):
     assert available(v1(machine, "/docker/x", limit=2 * GB, used=700 * MB, stat=stat)).bytes == 1500 * MB
 
 
-def test_a_container_that_is_told_its_place_on_the_host(machine):
+def test_a_container_that_sees_its_place_on_the_host(machine):
     root = v1(machine, "", limit=2 * GB, used=500 * MB, inside="/docker/abc", named="/docker/abc")
     assert available(root).bytes == 1500 * MB
     root = v1(machine, "", limit=2 * GB, used=500 * MB, named="/docker/not-visible-here")
@@ -167,7 +167,7 @@ def measured(path, **asked):
     ],
     ids=str,
 )
-def test_llama_cpp_takes_what_was_foretold(slow_model, settings):
+def test_llama_cpp_takes_what_was_estimated(slow_model, settings):
     need = estimate_memory(read_header(slow_model), **settings)
     said = measured(slow_model, **settings)
     assert need.weights == pytest.approx(said["model"], rel=0.01)
@@ -178,7 +178,7 @@ def test_llama_cpp_takes_what_was_foretold(slow_model, settings):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_what_was_foretold_is_resident_when_a_context_is_full(slow_model):
+def test_the_estimate_is_resident_when_a_context_is_full(slow_model):
     need = estimate_memory(read_header(slow_model), n_ctx=512)
     assert need.total == pytest.approx(measured(slow_model, n_ctx=512, read=True)["resident"], rel=0.1)
 

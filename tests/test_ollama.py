@@ -137,7 +137,7 @@ def test_a_damaged_manifest_is_named(pulled, folder, manifest):
     path.write_text(manifest)
     said = refusal("ollama:phi3")
     assert str(path) in said
-    assert "`ollama pull phi3` mends it" in said
+    assert "`ollama pull phi3` repairs it" in said
     assert ollama.models() == []
 
 

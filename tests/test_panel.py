@@ -274,7 +274,7 @@ class TestAnswer:
         assert phi.last.prompt == "About the sea"
         assert panel.cell.text.endswith("About {{ topic }}")
 
-    def test_a_mistake_is_told_in_the_panel(self, phi, panel):
+    def test_a_mistake_is_shown_in_the_panel(self, phi, panel):
         panel.prompt.value = "  "
         panel.ask()
         assert "the prompt is empty" in panel.status.widget.value

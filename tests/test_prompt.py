@@ -78,7 +78,7 @@ class TestVariables:
             (".", "not a regular file"),
             ("/dev/zero", "not a regular file"),
             ("long.txt", "longer than 1,000,000 bytes"),
-            ("bytes.bin", "not a text in UTF-8"),
+            ("bytes.bin", "not in UTF-8"),
             ("a\0b", "null"),
         ],
     )

@@ -311,7 +311,7 @@ def test_a_page_has_only_so_much_to_typeset():
         ("$x$$$y$$[]()$z$", "$x$ $$y$$ $z$"),  # or reads the first two of three
         ("$a~b$", r"$a\ b$"),  # and marked would strike out what is between two such blanks
         ("[$![$](http://h)", "[$! [$](http://h)"),  # an image where formulas are unknown
-        ("@@0@@", "&#64;&#64;0&#64;&#64;"),  # JupyterLab's own mark for a formula that it has put aside
+        ("@@0@@", "&#64;&#64;0&#64;&#64;"),  # JupyterLab's own placeholder for a formula
         (
             "`\\begin{x}` $\\begin{cases}a\\end{cases}$",
             "`\\begin{x}` `$\\begin{cases}a\\end{cases}$`",

@@ -61,7 +61,7 @@ def test_the_decode_loop_draws_from_the_distribution(case):
     assert same_distribution([counts[token] for token in range(len(LOGITS))], p, draws)
 
 
-def knobs():
+def parameters():
     return st.fixed_dictionaries(
         {
             "temperature": st.one_of(st.just(0.0), st.floats(0.05, 5)),
@@ -75,7 +75,7 @@ def knobs():
 
 
 @settings(deadline=None, max_examples=300)
-@given(knobs(), st.lists(st.integers(0, 39), max_size=90), st.integers(0, 2**32 - 2))
+@given(parameters(), st.lists(st.integers(0, 39), max_size=90), st.integers(0, 2**32 - 2))
 def test_what_is_drawn_has_the_probability_that_distribution_says(params, generated, seed):
     p = distribution(LOGITS, generated, **params)
     sampler = Sampler(Sampling(**params), seed, len(LOGITS))
@@ -127,11 +127,11 @@ class TestStages:
     LOGITS = (4.0, 3.0, 2.0, 1.0, 0.0, -1.0)
 
     def test_each_stage_is_a_distribution_and_the_last_is_what_is_drawn_from(self):
-        knobs = {"temperature": 1.5, "top_p": 0.9, "top_k": 3, "min_p": 0.2, "repeat_penalty": 1.3}
-        seen = stages(self.LOGITS, [0, 3], **knobs)
+        params = {"temperature": 1.5, "top_p": 0.9, "top_k": 3, "min_p": 0.2, "repeat_penalty": 1.3}
+        seen = stages(self.LOGITS, [0, 3], **params)
         for p in (seen.raw, seen.penalised, seen.tempered, seen.kept):
             assert p.sum() == pytest.approx(1)
-        assert (seen.kept == distribution(self.LOGITS, [0, 3], **knobs)).all()
+        assert (seen.kept == distribution(self.LOGITS, [0, 3], **params)).all()
         assert ((seen.kept == 0) == (seen.cut >= 0)).all()
 
     def test_the_penalty_shows_in_its_stage_and_the_temperature_in_its_own(self):
@@ -140,7 +140,7 @@ class TestStages:
         assert seen.penalised.argmax() == 1
         assert seen.tempered.max() < seen.penalised.max()
 
-    def test_a_cut_token_names_the_first_knob_that_cut_it(self):
+    def test_a_cut_token_names_the_first_parameter_that_cut_it(self):
         seen = stages(self.LOGITS, temperature=1, top_p=0.95, top_k=2, min_p=0.5, repeat_penalty=1)
         named = [CUTTING[cut] if cut >= 0 else "" for cut in seen.cut]
         assert named == ["", "min_p", "top_k", "top_p", "top_p", "top_p"]

@@ -80,7 +80,7 @@ class TestGrid:
         assert says in str(error.value)
         assert "\n" not in str(error.value)
 
-    def test_more_when_told(self):
+    def test_more_when_allowed(self):
         assert len(parse(["seed=1:300"], most=300)) == 300
 
     @given(st.text(st.characters(codec="ascii"), max_size=20))

@@ -100,7 +100,7 @@ def test_a_token_tells_its_rank_surprise_and_alternatives_on_hover_and_in_the_ta
     assert "<|end|> 1.0 % → cut" in page.text
 
 
-def test_the_probability_when_drawn_is_said_where_it_is_another_or_not_told():
+def test_the_probability_when_drawn_is_shown_where_it_is_another_or_unknown():
     def said(probability):
         return describe(token(" ice", 0.25, probability)).splitlines()[1]
 
@@ -118,7 +118,7 @@ def test_a_small_probability_is_written_as_html_has_it():
     assert page.count("&lt;0.01") >= 4
 
 
-def test_by_their_places_the_tokens_of_a_long_answer_are_told_apart():
+def test_the_tokens_of_a_long_answer_differ_by_their_places():
     tokens = [token("x", 1 - number / 1000) for number in range(300)]
     depths = [float(colour.split()[-1].rstrip(")")) for colour in shades(tokens, "quantiles")]
     assert depths == sorted(depths)

@@ -1,4 +1,4 @@
-"""One answer: the prompt is read, then one token after another is decoded."""
+"""One answer: the prompt is prefilled, then one token after another is decoded."""
 
 from __future__ import annotations
 

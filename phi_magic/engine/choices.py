@@ -31,7 +31,7 @@ LONGEST = SLICE_MAX // WIDE
 
 @dataclass
 class Ballot:
-    """A request with choices, whose prompt has been read.
+    """A request with choices, whose prompt has been rendered.
 
     Attributes:
         index: which request it is, for the events.

@@ -7,7 +7,7 @@ A backend takes requests (:mod:`.request`) and gives events. Three are built in:
 
 To write another one, implement :class:`Backend`. For every request, :meth:`Backend.generate` yields
 
-1. one :class:`Started`, when the prompt has been read;
+1. one :class:`Started`, when the prompt has been evaluated;
 2. one :class:`Step` for each token, in order; a backend that knows no tokens gives text alone;
 3. one :class:`Finished`, whatever ended the answer. A stop ends it with ``interrupted``, and keeps what came before.
 
@@ -37,7 +37,7 @@ def ignore_status(text: str) -> None:
 
 
 class Started(msgspec.Struct, frozen=True, tag=True):
-    """The prompt has been read.
+    """The prompt has been evaluated.
 
     Attributes:
         index: which request, counted from 0.

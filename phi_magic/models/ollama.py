@@ -50,7 +50,7 @@ def find(name: str) -> ModelFile:
             continue
         except (OSError, ValueError) as error:
             raise PhiError(
-                f"Ollama's manifest {show_path(manifest)} cannot be read ({error}); {pull} mends it"
+                f"Ollama's manifest {show_path(manifest)} cannot be read ({error}); {pull} repairs it"
             ) from error
         if digest is None:
             raise PhiError(f"{name} has no GGUF on this machine: its manifest {show_path(manifest)} names no weights")

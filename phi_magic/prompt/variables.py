@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import PhiError
-from ..paths import expanded, read_text, show_path
+from ..paths import expanded, read_text
 
 _LONGEST_FILE = 1_000_000  # bytes: more than any context window holds
 _BRACES = 10_000  # more take jinja2 minutes and gigabytes
@@ -25,10 +25,7 @@ def fill(body: str, variables: Mapping[str, Any]) -> str:
 
 def _file(path: str) -> str:
     """Return the text of a file, for ``{{ file("notes.txt") }}``; a relative path begins at the notebook's folder."""
-    try:
-        return read_text(expanded(path), _LONGEST_FILE)
-    except UnicodeDecodeError:
-        raise PhiError(f"{show_path(path)}: cannot be read: it is not a text in UTF-8") from None
+    return read_text(expanded(path), _LONGEST_FILE)
 
 
 #: What a template can call; a variable or a column of the same name comes first.

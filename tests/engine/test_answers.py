@@ -142,7 +142,7 @@ def test_what_short_prompts_begin_with_is_read_once(phi, width):
 
 
 @pytest.mark.parametrize("options", [{"max_tokens": 2}, {"choices": ["yes", "no"]}])
-def test_prompts_are_told_of_as_soon_as_they_are_read(phi, engine, width, options):
+def test_prompts_are_reported_as_soon_as_they_are_evaluated(phi, engine, width, options):
     width(32)
     order = []
     for event in engine.generate_many(requests(phi, SHORT * 3, **options), Stop()):

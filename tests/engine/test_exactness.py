@@ -117,7 +117,7 @@ def test_logits_are_the_same_bits_after_anything(model, plan, seed):
 
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
 @pytest.mark.parametrize("width", [5, 7, 8, 60])
-def test_what_was_guessed_in_one_pass_is_kept_only_where_its_bits_are_those_of_single_passes(model, plan, width):
+def test_a_draft_is_kept_only_where_one_pass_gives_the_logits_of_single_passes(model, plan, width):
     asker = Asker(model, plan, seed=1)
     context, evaluated = asker.context, []
     try:

@@ -1,4 +1,4 @@
-"""Guessing ahead: quicker where the text repeats itself, and never another text."""
+"""Speculative decoding: quicker where the text repeats itself, and never another text."""
 
 import pytest
 
@@ -13,22 +13,22 @@ PLAIN = Plan(n_threads=1)
 
 
 class TestLookup:
-    def test_guesses_what_followed_the_last_three_tokens_before(self):
+    def test_drafts_what_followed_the_last_three_tokens_before(self):
         assert Lookup([1, 2, 3, 4, 5, 9, 1, 2, 3]).guess(2) == [4, 5]
 
     def test_the_newest_place_counts(self):
         assert Lookup([1, 2, 3, 4, 1, 2, 3, 5, 1, 2, 3]).guess(1) == [5]
 
     @pytest.mark.parametrize("tokens", [[], [1], [1, 2, 3], [1, 2, 3, 4, 5, 6]])
-    def test_guesses_nothing_where_nothing_stood_before(self, tokens):
+    def test_drafts_nothing_where_nothing_stood_before(self, tokens):
         assert Lookup(tokens).guess(5) == []
 
 
 class TestDraftLength:
-    def test_does_not_guess_before_it_knows_what_a_pass_costs(self):
+    def test_drafts_nothing_before_it_knows_what_a_pass_costs(self):
         assert DraftLength(WIDTHS).width() == 0
 
-    def test_guesses_more_the_more_often_it_was_right(self):
+    def test_drafts_more_the_more_often_it_was_right(self):
         length = DraftLength(WIDTHS)
         length.took(0, 0.1)
         for _ in range(40):
@@ -43,7 +43,7 @@ class TestDraftLength:
         length.took(3, 0.4)
         assert length.width() == 0
 
-    def test_wrong_guesses_end_it(self):
+    def test_wrong_drafts_end_it(self):
         length = DraftLength(WIDTHS)
         length.took(0, 0.1)
         for _ in range(40):
@@ -51,7 +51,7 @@ class TestDraftLength:
         assert length.width() == 0
 
 
-def test_only_what_keeps_the_promise_is_guessed_under_exactness():
+def test_only_drafts_that_keep_the_promise_are_made_under_exactness():
     assert widths(PLAIN, exact=True) == ()
     assert widths(FLASH, exact=True) == EXACT_WIDTHS
     assert widths(PLAIN, exact=False) == WIDTHS
@@ -67,7 +67,7 @@ def engine(monkeypatch):
 
 @pytest.fixture
 def always(engine, monkeypatch):
-    """Guess always as far as may be, so that every guess, right and wrong, is put to the test."""
+    """Draft always as far as is allowed, so that every draft, right and wrong, is tried."""
     monkeypatch.setattr(DraftLength, "width", lambda self: max(self._widths, default=0))
 
 
@@ -81,7 +81,7 @@ def repeating(phi, plan, **options):
 
 
 @pytest.mark.parametrize("temperature", [0, 1.2])
-def test_exact_guessing_gives_the_same_bits(always, monkeypatch, temperature):
+def test_exact_drafts_give_the_same_logits(always, monkeypatch, temperature):
     phi = Phi(model="demo", seed=5, temperature=temperature, repeat_penalty=1)
     guessed = repeating(phi, FLASH)
     monkeypatch.setattr(answer, "widths", lambda plan, exact: ())
@@ -92,7 +92,7 @@ def test_exact_guessing_gives_the_same_bits(always, monkeypatch, temperature):
 
 
 @pytest.mark.parametrize("temperature", [0, 1.2])
-def test_guessing_without_exactness_draws_as_plain_decoding_does(always, monkeypatch, temperature):
+def test_drafts_without_exactness_draw_as_plain_decoding_does(always, monkeypatch, temperature):
     phi = Phi(model="demo", seed=5, temperature=temperature, repeat_penalty=1)
     guessed = repeating(phi, PLAIN, exact=False)
     monkeypatch.setattr(answer, "widths", lambda plan, exact: ())
@@ -103,7 +103,7 @@ def test_guessing_without_exactness_draws_as_plain_decoding_does(always, monkeyp
         assert ours.logprob == pytest.approx(theirs.logprob, abs=0.05)
 
 
-def test_what_was_guessed_and_not_drawn_leaves_no_trace(always):
+def test_a_draft_that_is_not_drawn_leaves_no_trace(always):
     phi = Phi(model="demo", seed=5, exact=False)
     fresh = phi("Write a haiku about ice hockey")
     repeating(phi, PLAIN)

@@ -398,7 +398,7 @@ class TestMagics:
             ip.run_line_magic("config", f"Phi.cache = {value}")
             assert ip.run_line_magic("config", "Phi.cache") == is_now
 
-    def test_what_is_kept_is_told_and_cleared(self, ip, capsys):
+    def test_the_kept_answers_are_listed_and_cleared(self, ip, capsys):
         ip.run_line_magic("phi_models", "cache")
         assert "no answers are kept yet" in capsys.readouterr().out
         ip.run_cell_magic("phi", "--cache --seed 1 -n 8 -q", HAIKU)

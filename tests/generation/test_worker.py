@@ -121,7 +121,7 @@ class TestSameAsInProcess:
 
 
 class TestErrors:
-    def test_a_prompt_that_is_too_long_is_told_with_its_figures(self, phi):
+    def test_a_prompt_that_is_too_long_is_refused_with_both_figures(self, phi):
         with pytest.raises(PhiError, match="tokens, the context 64") as caught:
             phi("ice " * 100, n_ctx=64)
         assert (caught.value.context, caught.value.tokens > 64) == (64, True)
@@ -221,7 +221,7 @@ class TestEnd:
         with pytest.raises(WorkerEnded, match="SIGKILL"):
             first.run()
 
-    def test_its_last_words_are_told(self, phi, worker, monkeypatch):
+    def test_what_it_wrote_last_is_in_the_message(self, phi, worker, monkeypatch):
         monkeypatch.setattr(
             process, "_bootstrap", lambda calls, answers: "import os; os.write(2, b'GGML_ASSERT\\n'); os.abort()"
         )

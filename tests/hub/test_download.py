@@ -386,7 +386,7 @@ def test_a_cached_file_that_was_cut_is_refused_until_it_is_pulled_again(hub, pul
 
 
 @pytest.mark.parametrize("damage", [b"GGUF" + bytes(100), b"GGUF" + bytes(SIZE - 4)], ids=["shorter", "as long"])
-def test_pull_mends_a_damaged_file(hub, pull, content, damage):
+def test_pull_repairs_a_damaged_file(hub, pull, content, damage):
     found = pull()
     [blob] = pull.blobs
     blob.write_bytes(damage)

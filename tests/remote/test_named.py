@@ -19,7 +19,7 @@ FIRST = one(("Ice", -0.5), ("The", -1.5), ("<|end|>", -3.0))
 SECOND = one((" cold", -0.25), ("Ice", -2.0))
 
 
-def test_a_position_has_the_tokens_that_are_told(phi, server):
+def test_a_position_has_the_tokens_that_the_server_gives(phi, server):
     server.replies = [FIRST]
     position = phi.look("Ice?")
     assert (position.told, position.names, position.ends) == (3, ["Ice", "The", "<|end|>"], {2})

@@ -114,7 +114,7 @@ def test_an_answer_begins_with_given_tokens(phi, server):
     assert server.asked[-1][1]["prompt"][-1] == ord("n")
 
 
-def test_a_position_says_how_many_tokens_were_told_and_which_end_an_answer(phi):
+def test_a_position_says_how_many_tokens_the_server_gave_and_which_end_an_answer(phi):
     position = phi.look("Well?")
     assert (position.told, len(position.logits), position.ends) == (4, VOCABULARY, {END})
     assert position.names[int(position.logits.argmax())] == "y"

@@ -212,7 +212,7 @@ def test_a_stop_closes_the_connection(phi, server):
 
 
 class TestMap:
-    def test_in_order_with_as_many_in_flight_as_told(self, phi, server):
+    def test_in_order_with_as_many_in_flight_as_set(self, phi, server):
         def echo(body):
             number = int(body["messages"][-1]["content"])
             time.sleep(0.05 * (number % 3))

@@ -61,7 +61,7 @@ def test_an_error_stays_in_its_row():
     ]
 
 
-def test_an_unknown_name_is_told_what_columns_there_are():
+def test_an_unknown_name_is_answered_with_the_columns():
     assert filled("{{ stairs }}")[0] == "refused: 'stairs' is undefined (columns: text, stars)"
 
 

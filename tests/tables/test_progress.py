@@ -58,7 +58,7 @@ def test_it_never_goes_back_and_ends_at_one(progress):
     assert progress.tokens == 135
 
 
-def test_a_row_that_is_told_of_twice_counts_once(progress):
+def test_a_row_that_is_reported_twice_counts_once(progress):
     for _ in range(2):
         progress.update(0, reply(3, "stop"))
     assert (progress.done, progress.tokens) == (1, 3)

@@ -77,7 +77,7 @@ def test_it_writes_json_that_parses(phi):
     assert set(json.loads(answers[0])) == {"name", "age"}
 
 
-def test_a_hot_temperature_frays_and_top_p_mends(phi):
+def test_a_high_temperature_breaks_haiku_and_top_p_repairs_them(phi):
     rng = random.Random(2)
     asked = [(topic, corpus.haiku_request(topic, rng)) for topic in rng.sample(topics(), 40)]
 

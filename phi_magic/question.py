@@ -59,7 +59,7 @@ def make_question(
     settings = configured.settings(options, beside=Options.__annotations__)
     raw, continues, identify = scalar(raw), scalar(continues), scalar(identify)
     given = None if given is None else checked_text("given", given)
-    messages = _messages(prompt, settings["system"], raw, alone=raw and given is not None)
+    messages = _messages(prompt, settings["system"], raw)
     known = _tokens(known)
     begin = (*(token.id for token in known), *token_ids("begin", begin))
     system = messages[0]["content"] if messages[0]["role"] == "system" and not raw else ""
@@ -142,15 +142,18 @@ def reference(settings: Mapping[str, Any], plan: Plan | None = None) -> ModelRef
     return ModelReference(str.__str__(settings["model"]), plan=plan, **running)
 
 
-def _messages(prompt: Prompt, system: str, raw: bool, *, alone: bool = False) -> list[Message]:
-    """The conversation to send: the system message first where there is one, the question last."""
+def _messages(prompt: Prompt, system: str, raw: bool) -> list[Message]:
+    """The conversation to send: the system message first where there is one, the question last.
+
+    A raw prompt may be empty: the answer then begins a text.
+    """
     if isinstance(prompt, str):
         messages: list[Message] = [{"role": "user", "content": sendable(prompt)}]
     elif not _is_list(prompt):
         raise PhiError(f"the prompt is {prompt!r:.40}, neither a text nor a list of messages")
     else:
         messages = [_message(message) for message in prompt]
-    if not messages or not (alone or messages[-1]["content"].strip()):
+    if not messages or not (raw or messages[-1]["content"].strip()):
         raise PhiError("the prompt is empty: write what to ask")
     if (size := sum(len(message["content"]) for message in messages)) > _LONGEST_PROMPT:
         raise PhiError(f"the prompt has {size:,} characters, at most {_LONGEST_PROMPT:,} can be sent: shorten it")

@@ -171,6 +171,8 @@ def read_prompt(runtime: Runtime, model: Model, request: GenerationRequest) -> t
         prompt, left_out = _read(runtime, model, request, request.messages), 0
     else:
         prompt, left_out = _fitted(runtime, model, request, request.messages)
+    if not prompt.tokens:
+        raise PhiError("this model begins a text with no token of its own: write a prompt")
     if len(prompt) >= ceiling:
         advice = "shorten the prompt" + (", or raise n_ctx" if ceiling < model.n_ctx_train else "")
         tokens = len(prompt)

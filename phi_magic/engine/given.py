@@ -44,8 +44,6 @@ def evaluate(
         raise PhiError("there is nothing to evaluate: the text is empty")
     told = replace(request, begin=tuple(given), stop=(), schema=None, max_tokens=len(given))
     prompt, limit, left_out = read_prompt(runtime, model, told)
-    if not prompt.tokens:
-        raise PhiError("this model begins a text with no token of its own: say after which prompt the text stands")
     if limit < len(given):
         room = len(prompt) + len(given)
         raise PhiError(f"prompt and text have {room} tokens, the context {len(prompt) + limit}: raise n_ctx")

@@ -97,12 +97,12 @@ class Explorer:
         return max(column.walk.at for column in self.columns)
 
     def show(self) -> None:
-        """Show it below the running cell, and begin where there is a prompt.
+        """Show it below the running cell, and begin where there is a prompt, or an answer without one.
 
         The cell waits a moment for the bars: a notebook that runs without a page keeps only what is there by its end.
         """
         self.saved.show()
-        if self.prompt.value:
+        if self.prompt.value or self.columns[0].walk.path:
             self.begin()
             self.wait(_MOMENT)
 

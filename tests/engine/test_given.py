@@ -6,6 +6,8 @@ import pytest
 
 from phi_magic import Phi, PhiError
 from phi_magic.engine.engine import Engine
+from phi_magic.widgets.explorer import Explorer
+from phi_magic.widgets.tokens import TokenView
 
 PROMPT = "Write a haiku about ice hockey"
 
@@ -24,6 +26,7 @@ def test_the_records_are_those_of_decoding_the_same_tokens(phi):
     assert [token.id for token in scored.tokens] == [token.id for token in written.tokens]
     assert scored.text == written.text
     assert [token.rank for token in scored.tokens] == [token.rank for token in written.tokens]
+    assert scored.tokens[0] == written.tokens[0]  # of a prompt's slice in both; the others differ in their kind of pass
     for one, other in zip(scored.tokens, written.tokens, strict=True):
         assert one.logprob == pytest.approx(other.logprob, abs=1e-2)
         assert one.probability == pytest.approx(other.probability, abs=1e-2)
@@ -40,6 +43,27 @@ def test_the_bits_do_not_depend_on_what_was_asked_before(phi):
     assert again.usage.cached_tokens > 0
     beginning = phi.score(PROMPT, "Cold wind on the rink.")
     assert beginning.tokens == fresh.tokens[: len(beginning.tokens)]
+
+
+def test_a_text_without_a_prompt_is_explored_and_branched(phi):
+    scored = phi.score("", "Skates cut the ice", raw=True, top_logprobs=3)
+    explorer = Explorer.of(scored)
+    explorer.begin()
+    explorer.wait()
+    assert "step 1 of 7" in explorer.status.widget.value
+    [walk] = [column.walk for column in explorer.columns]
+    assert (walk.at, [token.id for token in walk.path]) == (0, [token.id for token in scored.tokens])
+    explorer.go(2)
+    explorer.wait()
+    assert walk.at == 2
+    explorer.close()
+    view = TokenView(scored)
+    view.branch(0, 1, scored.tokens[1].top[-1].id)
+    view.wait()
+    branch = view.replies[1]
+    assert branch.tokens[0] == scored.tokens[0]
+    assert branch.text.startswith(scored.tokens[0].text.strip("▁"))
+    view.close()
 
 
 def test_answers_after_it_have_the_bits_of_a_fresh_context(phi):

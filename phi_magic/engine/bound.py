@@ -6,6 +6,7 @@ the system can limit both: the address space is limited during the work, and the
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,31 +14,33 @@ from contextlib import contextmanager
 from ..errors import PhiError
 
 SECONDS = 10.0
+_LATER = 1.0  # seconds more until the system ends the process, where a computation in C lets no other thread run
 MEMORY = 2 * 2**30  # bytes beyond those in use
 
 
 @contextmanager
-def bounded(what: str, give_up: Callable[[str], None], *, seconds: float = SECONDS) -> Iterator[None]:
-    """Limit a piece of work.
+def bounded(what: str, give_up: Callable[[str], None]) -> Iterator[None]:
+    """Limit a piece of work on the main thread of a process.
 
     Args:
         what: names it in the message.
         give_up: called with the message on a thread of its own when the time is up; it must end the process, since
-            nothing else stops the work.
-        seconds: how long it may take.
+            nothing else stops the work. Where it cannot be called in time, ``SIGALRM`` ends the process.
 
     Raises:
         PhiError: it took more memory than it may.
     """
-    alarm = threading.Timer(seconds, give_up, [f"{what} did not come to an end in {seconds:g} s"])
+    alarm = threading.Timer(SECONDS, give_up, [f"{what} did not come to an end in {SECONDS:g} s"])
     alarm.daemon = True
     alarm.start()
+    signal.setitimer(signal.ITIMER_REAL, SECONDS + _LATER)
     try:
         with _less_memory():
             yield
     except MemoryError:
         raise PhiError(f"{what} takes more memory than it may") from None
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         alarm.cancel()
 
 

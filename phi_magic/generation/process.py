@@ -253,6 +253,8 @@ class WorkerProcess:
             how = f"was ended by signal {-code} ({name})"
         else:
             how = f"ended with status {code}"
+        if code == -signal.SIGALRM:
+            how += ", as the time was up for reading the model's file, its chat template or the text"
         if code == -signal.SIGKILL and oom_kills() > self._oom_kills:
             budget = available()
             how = (

@@ -1,0 +1,81 @@
+"""Work that a file or a text could make endless ends in one line, and the next question is answered."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import closing
+from threading import Event
+
+import pytest
+
+from phi_magic import Phi, PhiError
+from phi_magic.engine import bound
+from phi_magic.generation import process
+from phi_magic.generation.worker import Worker
+from tests import architectures
+from tests.hostile_texts import ENDLESS_TEMPLATES
+
+#: The process that the tests start gives work this time.
+SECONDS = 0.5
+
+
+@pytest.fixture
+def phi(monkeypatch):
+    bootstrap = process._bootstrap
+    monkeypatch.setattr(
+        process,
+        "_bootstrap",
+        lambda *pipes: f"import phi_magic.engine.bound as bound; bound.SECONDS = {SECONDS}\n{bootstrap(*pipes)}",
+    )
+    phi = Phi(model="demo", seed=1)
+    with closing(Worker()) as phi.backend:
+        yield phi
+
+
+def test_when_the_time_is_up_it_is_given_up(monkeypatch):
+    monkeypatch.setattr(bound, "SECONDS", 0.01)
+    said, given_up = [], Event()
+    with bound.bounded("a long text", lambda reason: (said.append(reason), given_up.set())):
+        assert given_up.wait(30)
+    assert said == ["a long text did not come to an end in 0.01 s"]
+
+
+@pytest.mark.skipif("sys.platform != 'linux'", reason="other systems do not say how much address space is in use")
+def test_more_memory_than_work_may_take_is_an_error_and_later_work_may_take_it():
+    script = (
+        "import resource\nfrom phi_magic import PhiError\nfrom phi_magic.engine import bound\n"
+        "bound.MEMORY = 50_000_000\nbefore = resource.getrlimit(resource.RLIMIT_AS)\n"
+        "try:\n    with bound.bounded('the text', print):\n        bytearray(100_000_000)\n"
+        "except PhiError as error:\n    print(error)\n"
+        "print(len(bytearray(100_000_000)), resource.getrlimit(resource.RLIMIT_AS) == before)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["the text takes more memory than it may", "100000000 True"]
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        pytest.param(one, id=one[:30], marks=[] if at % 4 == 0 else pytest.mark.torture)
+        for at, one in enumerate(ENDLESS_TEMPLATES)
+    ],
+)
+def test_a_chat_template_that_never_ends_is_one_line_and_the_next_question_is_answered(
+    phi, tmp_path, monkeypatch, template
+):
+    monkeypatch.setattr(architectures, "TEMPLATE", template)
+    path = tmp_path / "endless.gguf"
+    architectures.write(path, architectures.ARCHITECTURES["phi3"])
+    with pytest.raises(PhiError) as caught:
+        phi("ice", model=str(path))
+    assert len(str(caught.value).splitlines()) == 1
+    assert phi("Write a haiku", max_tokens=3).text
+
+
+def test_where_no_other_thread_gets_to_run_the_system_ends_the_process(phi, tmp_path, monkeypatch):
+    monkeypatch.setattr(architectures, "TEMPLATE", "{{ 9 ** (9 ** 9) }}")  # one computation in C
+    path = tmp_path / "endless.gguf"
+    architectures.write(path, architectures.ARCHITECTURES["phi3"])
+    with pytest.raises(PhiError, match=r"SIGALRM.*time was up"):
+        phi("ice", model=str(path))

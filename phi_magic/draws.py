@@ -16,7 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .generation.request import SamplingParameters
+    from .parameters import SamplingParameters
 
 
 def random_number(seed: int, step: int) -> float:

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
     from .conversation import Conversation
     from .generation.backend import Backend, ModelInfo, TokenText
-    from .generation.position import Position
     from .generation.request import ModelReference
     from .generation.stream import Stream, StreamAll
     from .interrupt import Stop
     from .keywords import Options
+    from .position import Position
     from .sweep import Sweep
 
 

@@ -64,8 +64,9 @@ def make_question(
     begin = (*(token.id for token in known), *token_ids("begin", begin))
     system = messages[0]["content"] if messages[0]["role"] == "system" and not raw else ""
 
-    from .generation.request import ChatMessage, GenerationRequest, SamplingParameters, is_address
+    from .generation.request import ChatMessage, GenerationRequest, is_address
     from .generation.stream import Question
+    from .parameters import SamplingParameters
     from .rendering.token_shading import ALTERNATIVES
     from .schema.structure import read
 

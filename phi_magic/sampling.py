@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from traitlets import Float, HasTraits, Int, TraitError
 
 from .errors import PhiError
-from .generation.position import Position
-from .generation.request import GREEDY_BELOW
+from .parameters import GREEDY_BELOW
+from .position import Position
 from .suggestions import did_you_mean
 
 if TYPE_CHECKING:

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 from .draws import draw, random_number
 from .errors import PhiError
-from .generation.request import SamplingParameters
+from .parameters import SamplingParameters
 from .reply import Alternative, Message
 from .sampling import Stages, stages
 
 if TYPE_CHECKING:
     from .generation.plan import Plan
-    from .generation.position import Position
     from .interrupt import Stop
     from .phi import Phi
+    from .position import Position
 
 #: The names of the sampling parameters, in the order of the options.
 PARAMETERS = tuple(field.name for field in fields(SamplingParameters))

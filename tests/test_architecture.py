@@ -88,7 +88,43 @@ def test_a_heavy_library_is_imported_in_its_room_only(library):
     assert users <= ROOMS[library]
 
 
-def test_the_core_knows_no_ipython():
-    core = {"errors", "reply", "sampling", "prompt", "models", "conversation", "engine"}
+#: The rooms, which are folders and modules beside them, floor by floor. A room imports from its floor and those below.
+FLOORS = [
+    "errors interrupt machine messages parameters paths position reply running_cell suggestions",  # plain data, the machine
+    "draws fix gguf models rendering sampling schema settings",  # what both processes use
+    "conversation generation keywords prompt question sweep",  # requests, and the contract of a backend
+    "backends engine exactness remote tables",  # what answers requests
+    "catalogue cell options phi replay walk",  # the core's face to its callers
+    "__main__ display magics views widgets",  # adapters, and the package itself
+]
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in (*rooms.split(), *[""] * (floor == 5))}
+
+
+def room(name):
+    return name.split(".")[0]
+
+
+def between_rooms():
+    known = dict(modules())
+    for name, path in known.items():
+        yield from ((room(name), room(other)) for other in neighbours(name, path, known) if room(other) != room(name))
+
+
+def test_every_room_has_a_floor():
+    assert {room(name) for name, _ in modules()} == set(FLOOR)
+
+
+def test_no_room_imports_from_a_floor_above():
+    assert {(one, other) for one, other in between_rooms() if FLOOR[other] > FLOOR[one]} == set()
+
+
+def test_imports_between_folders_make_no_circle():
+    graph = {}
+    for one, other in between_rooms():
+        graph.setdefault(one, set()).add(other)
+    TopologicalSorter(graph).prepare()
+
+
+def test_only_adapters_know_ipython():
     users = {name for name, path in modules() for target in imported(name, path) if target.split(".")[0] == "IPython"}
-    assert not {name for name in users if name.split(".")[0] in core}
+    assert {FLOOR[room(name)] for name in users} == {len(FLOORS) - 1}

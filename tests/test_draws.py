@@ -8,7 +8,7 @@ import pytest
 from phi_magic import Phi
 from phi_magic.draws import draw, random_number
 from phi_magic.engine.sampler import Sampler
-from phi_magic.generation.request import SamplingParameters
+from phi_magic.parameters import SamplingParameters
 
 VOCABULARY = 2_000
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from phi_magic import Phi, distribution
-from phi_magic.generation.position import Position
-from phi_magic.generation.request import SamplingParameters
+from phi_magic.parameters import SamplingParameters
+from phi_magic.position import Position
 from phi_magic.reply import Alternative
 from phi_magic.sampling import stages
 from phi_magic.widgets import curve

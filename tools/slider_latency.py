@@ -29,7 +29,7 @@ explorer.show()
 # Scores as a model has them, for as many tokens as Phi-3 knows.
 LARGE = """\
 import numpy as np
-from phi_magic.generation.position import Position
+from phi_magic.position import Position
 names = [f" token{number}" for number in range(32_064)]
 logits = np.random.default_rng(0).normal(0, 3, len(names)).astype(np.float32)
 explorer._positions[()] = Position((), logits, names, frozenset({32_000}))

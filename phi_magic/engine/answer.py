@@ -11,10 +11,10 @@ from typing import Any
 from ..errors import PhiError, PromptTooLong
 from ..generation.backend import Event, OnStatus, Started, Step, ignore_status
 from ..generation.plan import Plan
-from ..generation.position import Position
 from ..generation.request import ChatMessage, GenerationRequest
 from ..generation.thoughts import place_of_thoughts
 from ..interrupt import Interrupted, Stop
+from ..position import Position
 from ..prompt.history import fit
 from ..prompt.rendering import Rendered, render
 from .context import Context

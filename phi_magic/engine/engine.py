@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..generation.backend import Event, ModelInfo, OnStatus, TokenText, ignore_status
-from ..generation.position import Position
 from ..generation.request import GenerationRequest, ModelReference
 from ..gguf.checks import read_header
 from ..interrupt import Stop
 from ..models.files import resolve
+from ..position import Position
 from .answer import look, write
 from .answers import write_all
 from .description import describe

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import PhiError
-from ..generation.request import SamplingParameters
+from ..parameters import SamplingParameters
 from ..sampling import likeliest
 from .llama import C, freed_on_error
 

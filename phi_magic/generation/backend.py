@@ -24,9 +24,9 @@ from typing import Any, Protocol, TypeAlias
 import msgspec
 
 from ..interrupt import Stop
+from ..position import Position
 from ..reply import FinishReason, Token, Usage
 from .plan import Plan
-from .position import Position
 from .request import GenerationRequest, ModelReference
 
 OnStatus: TypeAlias = Callable[[str], None]

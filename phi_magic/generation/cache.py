@@ -26,9 +26,9 @@ from ..interrupt import Stop
 from ..models.files import ModelFile, resolve
 from ..models.fingerprint import Identity, remembered_sha256
 from ..paths import cache_folder, expanded, show_path
+from ..position import Position
 from .backend import Backend, Event, Finished, ModelInfo, OnStatus, Started, Step, TokenText, ignore_status
 from .computing import computer, computing
-from .position import Position
 from .request import GenerationRequest, ModelReference, is_address
 
 #: Bytes of a file beyond which the answers that were not used for longest are removed.

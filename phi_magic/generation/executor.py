@@ -23,10 +23,10 @@ from ..errors import PhiError, RowsRefused, WorkerEnded
 from ..interrupt import Stop
 from ..machine import physical_cores
 from ..paths import cache_folder
+from ..position import Position
 from .backend import Backend, Event, ModelInfo, OnStatus, Started, TokenText, ignore_status
 from .chunk import Order, answer_chunk, decode, refused_of, sha256_of
 from .cutting import Chunk, Waiting
-from .position import Position
 from .request import GenerationRequest, ModelReference, is_address
 
 _WORKERS = 8  # assumed where the executor does not say how many it has

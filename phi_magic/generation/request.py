@@ -11,11 +11,9 @@ from datetime import datetime
 from typing import NamedTuple
 
 from ..errors import PhiError, wrong_type
+from ..parameters import SamplingParameters
 from ..reply import Message, Token
 from .plan import Plan
-
-#: At and below this temperature the likeliest token is taken, as in the reference (Candle's ``Sampling::ArgMax``).
-GREEDY_BELOW = 1e-7
 
 
 class ChatMessage(NamedTuple):
@@ -27,23 +25,6 @@ class ChatMessage(NamedTuple):
     def to_dict(self) -> Message:
         """Return the message as chat templates and ``Reply.messages`` hold it."""
         return {"role": self.role, "content": self.content}
-
-
-@dataclass(frozen=True)
-class SamplingParameters:
-    """How the next token is drawn; :class:`phi_magic.sampling.Sampling` says what each parameter means."""
-
-    temperature: float = 0.8
-    top_p: float = 0.95
-    top_k: int = 0
-    min_p: float = 0.0
-    repeat_penalty: float = 1.1
-    repeat_last_n: int = 64
-
-    @property
-    def greedy(self) -> bool:
-        """Whether always the likeliest token is taken."""
-        return self.temperature <= GREEDY_BELOW
 
 
 def is_address(model: str) -> bool:

@@ -19,8 +19,8 @@ import msgspec
 from ..errors import WorkerEnded
 from ..interrupt import Stop
 from ..models.files import ModelFile, resolve
+from ..position import Position
 from .backend import Event, ModelInfo, OnStatus, Started, TokenText, ignore_status
-from .position import Position
 from .process import Retired, WorkerProcess
 from .request import GenerationRequest, ModelReference
 from .wire import Answer, Call, Describe, Events, Generate, Load, Look, Result, Status, Tokenize, Unload

@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from ..errors import PhiError
-from ..generation.request import GenerationRequest, SamplingParameters
+from ..generation.request import GenerationRequest
+from ..parameters import SamplingParameters
 
 #: The value that switches a sampling parameter off, of those that OpenAI's interface does not have.
 _OFF = {"top_k": 0, "min_p": 0, "repeat_penalty": 1, "repeat_last_n": 0}

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from ..errors import PhiError
 from ..generation.backend import Step
-from ..generation.position import Position
-from ..generation.request import GenerationRequest, SamplingParameters
+from ..generation.request import GenerationRequest
+from ..parameters import SamplingParameters
+from ..position import Position
 from .answers import events
 from .client import Client
 from .native import ENDS

@@ -11,8 +11,8 @@ import msgspec
 
 from ..errors import PhiError
 from ..generation.backend import TokenText
-from ..generation.position import Position
 from ..generation.request import GenerationRequest
+from ..position import Position
 from ..prompt.rendering import shielded, unused_character
 from ..reply import Alternative, Message, Token
 from .address import Address

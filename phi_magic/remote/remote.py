@@ -13,9 +13,9 @@ from typing import Any, TypeAlias, TypeVar
 from ..errors import PhiError, RowsRefused
 from ..generation.backend import Event, Finished, ModelInfo, OnStatus, Started, Step, TokenText, ignore_status
 from ..generation.plan import Plan
-from ..generation.position import Position
 from ..generation.request import GenerationRequest, ModelReference
 from ..interrupt import Interrupted, Stop
+from ..position import Position
 from .address import Address, parse
 from .answers import events
 from .background import call, drive

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import PhiError
-from ..generation.request import GenerationRequest, SamplingParameters
+from ..generation.request import GenerationRequest
+from ..parameters import SamplingParameters
 from ..suggestions import did_you_mean
 from .address import Address
 from .client import GLANCE, Client, Refused

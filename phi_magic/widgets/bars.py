@@ -13,7 +13,7 @@ import numpy as np
 import traitlets
 from numpy.typing import NDArray
 
-from ..generation.position import Position
+from ..position import Position
 from ..rendering.shades import chance
 from ..rendering.token_shading import kind, percent, shown
 from ..reply import Alternative

@@ -10,7 +10,7 @@ import numpy as np
 import traitlets
 from numpy.typing import NDArray
 
-from ..generation.request import SamplingParameters
+from ..parameters import SamplingParameters
 from ..rendering.token_shading import percent
 from ..sampling import Stages
 

@@ -22,8 +22,9 @@ from phi_magic.generation.backend import Finished, Started, Step
 from phi_magic.generation.cache import Store, default_path, opened
 from phi_magic.generation.computing import computer
 from phi_magic.generation.plan import Plan
-from phi_magic.generation.request import GenerationRequest, ModelReference, SamplingParameters
+from phi_magic.generation.request import GenerationRequest, ModelReference
 from phi_magic.models.files import file_sha256, resolve
+from phi_magic.parameters import SamplingParameters
 from tests.architectures import ARCHITECTURES, TEMPLATE, write
 from tests.openai_server import OpenAIServer
 

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from phi_magic.generation.cutting import Waiting
-from phi_magic.generation.request import ChatMessage, GenerationRequest, ModelReference, SamplingParameters
+from phi_magic.generation.request import ChatMessage, GenerationRequest, ModelReference
+from phi_magic.parameters import SamplingParameters
 
 ROW = GenerationRequest(
     ModelReference("demo"), (ChatMessage("user", "x" * 240),), SamplingParameters(), 1, 40

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from .request import SamplingParameters
+    from .parameters import SamplingParameters
 
 
 @dataclass(frozen=True)

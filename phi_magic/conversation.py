@@ -132,7 +132,7 @@ class Conversation:
 
         Args:
             cell: the id of the cell that asks; without one the turn is appended.
-            run: tells the runs of a cell apart, so that a cell may hold several turns.
+            run: a number for each run of a cell, so that a cell may hold several turns.
             on_dropped: called if the turn leaves the conversation, unless ``cell`` itself asks again.
             options: as :meth:`phi_magic.Phi.stream` takes them.
 

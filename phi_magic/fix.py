@@ -42,7 +42,7 @@ class Failure:
 def failure(
     error: BaseException, cell: str, is_cell: Callable[[str], bool], variables: Mapping[str, Any] | None = None
 ) -> Failure:
-    """Collect what the prompt tells about an exception.
+    """Collect what the prompt says about an exception.
 
     Args:
         error: with its traceback.

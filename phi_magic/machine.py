@@ -94,7 +94,7 @@ def capacity(root: Path = Path("/")) -> int:
 
 
 def graphics(root: Path = Path("/")) -> list[str]:
-    """Return what Linux tells of the GPUs that a process may use, without their drivers' libraries."""
+    """Return what Linux knows about the GPUs that a process may use, without their drivers' libraries."""
     told = [line for card in sorted(root.glob("proc/driver/nvidia/gpus/*/information")) for line in _lines(card)]
     models = [" ".join(line.split()[1:]) for line in told if line.startswith("Model:")]
     memory = [f"{_integer(card)} bytes" for card in sorted(root.glob("sys/class/drm/card*/device/mem_info_vram_total"))]

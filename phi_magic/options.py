@@ -26,7 +26,7 @@ _DEFAULTS: dict[str, Any] = Phi().trait_defaults()  # type: ignore[assignment]  
 
 @dataclass(frozen=True)
 class Option:
-    """What argparse is told of one option; ``trait`` is empty for a switch that has none."""
+    """The arguments of argparse for one option; ``trait`` is empty for a switch that sets none."""
 
     flags: tuple[str, ...]
     keywords: dict[str, Any] = field(default_factory=dict)

@@ -138,7 +138,7 @@ class Phi(Configurable, Settings):
 
         Raises:
             PhiError: as in :meth:`__call__`; before any answer is begun. It names all prompts that cannot be asked.
-            KeyboardInterrupt: Ctrl-C; what there is by then is :attr:`mapped`.
+            KeyboardInterrupt: Ctrl-C; the answers so far are :attr:`mapped`.
         """
         from .tables.bar import run
         from .tables.prompts import questions
@@ -161,7 +161,7 @@ class Phi(Configurable, Settings):
 
         Raises:
             PhiError: as in :meth:`map`; or nothing is swept.
-            KeyboardInterrupt: Ctrl-C; what there is by then is :attr:`mapped`.
+            KeyboardInterrupt: Ctrl-C; the answers so far are :attr:`mapped`.
         """
         from .sweep import Sweep, questions, split
         from .tables.bar import run

@@ -81,7 +81,7 @@ def estimate_memory(
 
 
 def refusal(need: Need, budget: Budget, header: Header) -> str:
-    """One line: what the model needs, what there is, and what would fit."""
+    """Say in one line how much the model needs, how much is free, and what would fit."""
     parts = {"weights": need.weights, "repacked": need.repack, "context": need.cache, "buffers": need.compute}
     figures = ", ".join(f"{name} {show_size(size)}" for name, size in parts.items() if size)
     return (

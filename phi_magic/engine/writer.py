@@ -103,7 +103,7 @@ class Writer:
 
     def _closing_after(self) -> Sequence[int]:
         """The tokens of the closing tag that are still to be written: all of it where the thoughts have become too long,
-        and the rest of it once it is begun. It depends on the tokens so far alone, whoever wrote them.
+        and the rest of it once it is begun. It depends on the tokens so far alone, drawn or given.
         """
         if self._count and self._closing[:1] == [self.token]:
             return self._closing[1:]

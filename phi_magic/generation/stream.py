@@ -53,7 +53,7 @@ class Question:
 
 
 class Running(Iterator[Item], AsyncIterator[Item], Generic[Item, Made]):
-    """The work of a backend, step by step; Ctrl-C and other threads can stop it without losing what there is. It reads
+    """The work of a backend, step by step; Ctrl-C and other threads can stop it, and the partial answers stay. It reads
     a generator that does one step at a time. An interrupt sets a flag that the backend checks. When the generator has
     cleaned up and ended, ``KeyboardInterrupt`` is raised.
 

@@ -35,7 +35,7 @@ class ChatMagics(PhiMagics):
         %phi_chat show [NAME]          the whole conversation; without a word after it %phi_chat shows too
         %phi_chat list                 every conversation
         %phi_chat undo [NAME]          drop the newest turn
-        %phi_chat reset [NAME]         drop all turns: at the top of a notebook, Run All begins anew
+        %phi_chat reset [NAME]         drop all turns; at the top of a notebook, so that Run All begins with none
         %phi_chat save [NAME] [FILE]   write it as JSON, to NAME.json if no file is named
         %phi_chat read [NAME] [FILE]   make it what was saved; quote a path with spaces
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from IPython.core.completer import CompletionContext
     from IPython.core.interactiveshell import InteractiveShell
 
-#: By which IPython tells our matcher from others.
+#: The name by which IPython finds our matcher.
 IDENTIFIER = "phi_magic"
 
 _MAGIC = re.compile(r"\s*(?:[\w.,\[\] ]+=\s*)?(?P<name>%{0,2}[^\W\d]\w*)\s(?P<rest>.*)", re.DOTALL)

@@ -33,7 +33,7 @@ class ModelsMagics(PhiMagics):
 
         %phi_models                  known by name, in the hub's cache, Ollama's or LM Studio's: size, memory, fits or not
         %phi_models list URL         the models of an OpenAI-compatible server
-        %phi_models pull phi-2       download it, or go on where a download stopped; a damaged file is fetched anew
+        %phi_models pull phi-2       download it, or continue a download; a damaged file is downloaded again
         %phi_models load phi-2       load it now rather than with the first question
         %phi_models unload           free the loaded model's memory
         %phi_models info demo        what its GGUF says: licence, architecture, chat template, hash

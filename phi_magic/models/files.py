@@ -83,7 +83,7 @@ def resolve(
 
 
 def pull(name: str, *, notify: Callable[[str], None] = notice) -> ModelFile:
-    """Download a model where need be; a file in the hub's cache that is damaged is fetched anew.
+    """Download a model where need be; a file in the hub's cache that is damaged is downloaded again.
 
     Raises:
         PhiError: the model cannot be had; one line that says what to do.

@@ -110,7 +110,7 @@ async def events(
         begun: the steps of the tokens that the answer begins with.
 
     Raises:
-        PhiError: the server tells of an error, breaks off, writes nothing, or sends what is no chunk of an answer.
+        PhiError: the server reports an error, closes the stream early, writes nothing, or sends something other than a chunk.
     """
     asked = wrote = time.perf_counter()
     usage, names = _Usage(), _Names()

@@ -37,7 +37,7 @@ class Dialect:
         logprobs_since: the first version that gives them; empty: all do.
         completes: whether it continues a text as it is, without its chat template.
         tokens: whether it gives token ids, takes them, and cuts texts into them.
-        usage: whether it tells the counts of tokens at a stream's end, where asked.
+        usage: whether it sends the counts of tokens at a stream's end, where asked.
         plain_schema: whether a schema is named as llama_cpp.server wants it, rather than as OpenAI does.
         continues: what a conversation is sent with that ends with the beginning of an answer; None: it cannot go on there.
         at_once: whether it answers several requests at the same time.

@@ -1,6 +1,6 @@
 """What is evaluated instead of written: the beginning of an answer, a whole answer that is given, and choices.
 
-A server tells the likeliest tokens after a text. So each token of what is given takes a request of its own; what the
+A server returns the likeliest tokens after a text. So each token of the given text takes a separate request; what the
 server has read of the text stays in its KV cache.
 """
 

@@ -15,7 +15,7 @@ from .client import Client
 from .native import ENDS
 from .servers import Server
 
-_MOST = 20  # tokens that OpenAI's interface tells at a step
+_MOST = 20  # tokens that OpenAI's interface returns at a step
 _AS_IT_IS = SamplingParameters(temperature=1, top_p=1, repeat_penalty=1, repeat_last_n=0)
 
 

@@ -125,7 +125,7 @@ class Native:
 
         Args:
             before: the prompt's tokens, and those of the answer.
-            top: how many of the likeliest tokens it tells.
+            top: how many of the likeliest tokens it returns.
 
         Raises:
             PhiError: there is no such token.

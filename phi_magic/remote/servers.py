@@ -121,7 +121,7 @@ async def identify(client: Client, address: Address, *, anew: bool = False) -> S
     """Ask a server what it is; what it said within the last minute is not asked again.
 
     Args:
-        anew: ask whatever is remembered.
+        anew: ask even where the server is remembered.
 
     Raises:
         PhiError: there is no server, or none that is OpenAI-compatible.
@@ -135,7 +135,7 @@ async def identify(client: Client, address: Address, *, anew: bool = False) -> S
 
 
 def forget(address: Address) -> None:
-    """Ask a server anew the next time: a request of it has failed."""
+    """Identify a server again the next time, since a request to it has failed."""
     _remembered.pop(address.base, None)
 
 

@@ -1,5 +1,5 @@
 r"""Write an answer as Markdown that every parser reads in the same way. Parsers disagree about hard cases, and a parser
-that took code for text would run the tags in it. So the source is never copied: it is parsed once and written anew, in
+that took code for text would run the tags in it. So the source is never copied: it is parsed once and written again, in
 forms that all parsers agree on. All text is escaped; there is no raw HTML, no image and no link definition; code blocks
 stand at the left margin between blank lines. A backslash is never text, always code, so that neither LaTeX (pandoc
 obeys ``\input`` in Markdown) nor a typesetter finds a command.

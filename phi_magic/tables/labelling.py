@@ -1,4 +1,4 @@
-"""A template asked of every row of a table: the answers as they come, and as columns in the end."""
+"""Ask a template of every row of a table: the answers as they arrive, then as columns."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Column:
         self.widget = ipywidgets.VBox([*heading, self.sliders, seen], layout={"flex": "1 1 26em", "min_width": "0"})
 
     def redraw(self) -> None:
-        """Draw anew from the kept logits; nothing is decoded."""
+        """Draw the bars again from the kept logits; nothing is decoded."""
         self.walk.measure()
         here, seen = self.walk.position, self.walk.stages
         if here is not None and seen is not None:

@@ -156,7 +156,7 @@ class Explorer:
         self.saved.closed()
 
     def redraw(self) -> None:
-        """Draw the bars anew from the kept logits; nothing is decoded."""
+        """Draw the bars again from the kept logits; nothing is decoded."""
         started = self._clock()
         for column in self.columns:
             column.redraw()

@@ -10,7 +10,7 @@ import traitlets
 
 
 class Labels(anywidget.AnyWidget):
-    """Unseen; sees to the names, the keys and the focus of the box that it is put into.
+    """An invisible widget that sets the names, the keys and the focus of its box.
 
     Args:
         on_enter: called when somebody presses Ctrl+Enter within the box; without it a notebook runs the cell.

@@ -96,7 +96,7 @@ class Panel:
         self._worker.start(lambda _: self._write(stream), stream.stopping)
 
     def end(self) -> None:
-        """Stop the answer; what there is of it stays."""
+        """Stop the answer; the partial answer stays."""
         if self._worker.busy:
             self.status.say("stopping")
         self._worker.stop()

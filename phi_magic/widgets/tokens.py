@@ -94,7 +94,7 @@ class TokenView:
         return {number: answer.branch for number, answer in self._answers.items()}
 
     def branch(self, number: int, at: int, token: int) -> None:
-        """Begin the answer anew with the first ``at`` tokens of reply ``number`` and then ``token``."""
+        """Ask again: an answer that begins with the first ``at`` tokens of reply ``number`` and then ``token``."""
         origin = self._answers[number].reply
         if self._worker.busy or not 0 <= at < len(origin.tokens):
             return

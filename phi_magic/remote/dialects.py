@@ -20,7 +20,7 @@ from ..parameters import SamplingParameters
 _OFF = {"top_k": 0, "min_p": 0, "repeat_penalty": 1, "repeat_last_n": 0}
 _OURS = {name: name for name in _OFF}
 _DEFAULTS = SamplingParameters()
-_MAX_REASONING = 4096  # the default, which nobody has set
+_MAX_REASONING = GenerationRequest.max_reasoning  # the default, which nobody has set
 
 
 @dataclass(frozen=True)

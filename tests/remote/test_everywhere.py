@@ -113,6 +113,17 @@ def test_a_failed_cell_is_fixed(ip, server, capsys):
     assert ip.user_ns["reply"].text == FIXED
 
 
+def test_a_question_that_is_too_long_for_the_server_is_cut(ip, server, capsys):
+    excess = {"message": "too long", "type": "exceed_context_size_error", "n_prompt_tokens": 4000, "n_ctx": 2000}
+    server.replies = [(400, {}, {"error": excess}), answer(FIXED)]
+    ip.run_cell("total = 3\n" + "print('on and on')\n" * 500 + "print(totl)", store_history=True)
+    capsys.readouterr()
+    ip.run_line_magic("phi_fix", "")
+    long, short = map(len, asked(server))
+    assert short < 0.5 * long
+    assert any("the question was cut" in text for text in shown(ip))
+
+
 def test_the_terminal(server):
     done = subprocess.run(
         [sys.executable, "-m", "phi_magic", "-m", server.url, "--seed", "1", "Hi"],

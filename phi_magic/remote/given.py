@@ -41,8 +41,7 @@ async def score(
         PhiError: there is no text.
     """
     asked = time.perf_counter()
-    prompt = await native.prompt(request, always=True) or []
-    given = await native.within(request.given or "")
+    prompt, [given] = await native.prompt_and(request, [request.given or ""])
     if not given:
         raise PhiError("there is nothing to evaluate: the text is empty")
     yield _started(request, server, model, len(prompt), asked, index)
@@ -66,9 +65,9 @@ async def choose(
     from ..draws import draw, random_number
 
     asked = time.perf_counter()
-    prompt = await native.prompt(request, always=True) or []
+    prompt, written = await native.prompt_and(request, request.choices)
+    options = list(map(tuple, written))
     ends = await native.ends()
-    options = [tuple(await native.within(choice)) for choice in request.choices]
     if not all(options):
         raise PhiError("a choice has no tokens: leave it out")
     if len(set(options)) < len(options):

@@ -90,26 +90,45 @@ class Native:
             request: what is asked.
             always: even where no message spells a control token, and the server can read the messages as they are.
         """
+        parts = await self._parts(request, always=always)
+        return None if parts is None else (await self._read(parts))
+
+    async def prompt_and(self, request: GenerationRequest, answers: Sequence[str]) -> tuple[list[int], list[list[int]]]:
+        """The prompt as token ids, and answers as they are written after it; no special token is honoured in them."""
+        parts = await self._parts(request, always=True) or [""]
+        prompt = await self._read(parts)
+        found = []
+        for answer in answers:
+            shield = unused_character([answer])
+            [safe], _ = shielded([{"role": "assistant", "content": answer}], await self._controls(answer), shield)
+            head, *rest = safe["content"].split(shield)
+            whole = await self._read([*parts[:-1], parts[-1] + head, *rest])
+            follows = whole[: len(prompt)] == prompt  # else the prompt's last token goes on into the answer
+            found.append(whole[len(prompt) :] if follows else [one.id for one in await self._within(answer)])
+        return prompt, found
+
+    async def _parts(self, request: GenerationRequest, *, always: bool) -> list[str] | None:
+        """The text that the model reads, cut where a message would spell a control token; None where the server may do
+        it.
+        """
         messages = [message.to_dict() for message in request.messages]
         if request.raw:
-            return await self._ids(
-                "".join(message["content"] for message in messages), add_special=True, parse_special=True
-            )
+            return ["".join(message["content"] for message in messages)]
         text = "\n".join(message["content"] for message in messages)
         controls = await self._controls(text)
         if not controls and not always:
             return None
         shield = unused_character([text])
         safe, _ = shielded(messages, controls, shield)
-        first, *rest = (await self._template(safe)).split(shield)
-        ids = await self._ids(first, add_special=True, parse_special=True)
-        for part in rest:
-            ids += await self.within(part, parse_special=True)
-        return ids
+        return (await self._template(safe)).split(shield)
 
-    async def within(self, text: str, *, parse_special: bool = False) -> list[int]:
-        """Token ids of a text that other text goes before."""
-        return [one.id for one in await self._within(text, parse_special=parse_special)]
+    async def _read(self, parts: Sequence[str]) -> list[int]:
+        """The token ids of a text that is cut in parts."""
+        first, *rest = parts
+        pieces = await self._pieces(first, add_special=True, parse_special=True)
+        for part in rest:
+            pieces += await self._within(part, parse_special=True)
+        return [one.id for one in pieces]
 
     async def tokenize(self, text: str) -> list[TokenText]:
         """Cut a text into tokens; no special token is honoured in it."""
@@ -184,6 +203,3 @@ class Native:
     async def _pieces(self, text: str, *, parse_special: bool = False, add_special: bool = False) -> list[_Piece]:
         body = {"content": text, "with_pieces": True, "parse_special": parse_special, "add_special": add_special}
         return (await self._client.post(f"{self._root}/tokenize", body, _Pieces)).tokens
-
-    async def _ids(self, text: str, *, parse_special: bool = False, add_special: bool = False) -> list[int]:
-        return [one.id for one in await self._pieces(text, parse_special=parse_special, add_special=add_special)]

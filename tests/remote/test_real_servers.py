@@ -112,15 +112,23 @@ def test_llama_cpp_server_penalises_the_answer_alone_as_the_local_backend_does(p
 
 
 def test_llama_server_penalises_the_prompt_too_which_explains_its_other_text(llama_server, local):
-    reply = Phi(model=llama_server, seed=1, max_tokens=30, temperature=0)(RAW, raw=True, top_logprobs=1)
-    prompt = [one["id"] for one in posted(llama_server.removesuffix("/v1") + "/tokenize", tokenize(RAW))["tokens"]]
-    answer: list[int] = []
-    for token in reply.tokens:
-        logits = local.look(RAW, answer, raw=True).logits
-        chances = stages(logits, [*prompt, *answer], temperature=0, repeat_penalty=1.1, repeat_last_n=64)
-        assert token.id == int(chances.penalised.argmax())
-        answer.append(token.id)
-    assert reply.text != local(RAW, raw=True, repeat_penalty=1.1).text
+    begun = f"{RAW} The cold helmets glide,\nthe"
+    reply = Phi(model=llama_server, seed=1, max_tokens=30, temperature=0)(begun, raw=True, top_logprobs=1)
+    prompt = [one["id"] for one in posted(llama_server.removesuffix("/v1") + "/tokenize", tokenize(begun))["tokens"]]
+
+    def least(before):
+        """The least probability of a token that was written, as a share of that of the likeliest one."""
+        shares, answer = [], []
+        for token in reply.tokens:
+            logits = local.look(begun, answer, raw=True).logits
+            chances = stages(logits, [*before, *answer], temperature=0, repeat_penalty=1.1, repeat_last_n=64).penalised
+            shares.append(chances[token.id] / chances.max())
+            answer.append(token.id)
+        return min(shares)
+
+    assert least(prompt) > 0.999  # rounding decides between two that are as likely
+    assert least([]) < 0.9
+    assert reply.text != local(begun, raw=True, repeat_penalty=1.1).text
 
 
 @pytest.mark.parametrize(("server", "before"), [("python_server", True), ("llama_server", False)])
@@ -133,7 +141,7 @@ def test_top_p_cuts_before_the_temperature_on_llama_cpp_server_and_after_it_on_l
     before_it = kept(here, **settings | {"temperature": 1})
     assert before_it < after_it
     phi = Phi(model=request.getfixturevalue(server), max_tokens=1, **settings)
-    drawn = {phi(RAW, raw=True, seed=seed).text for seed in range(40)}
+    drawn = {phi(RAW, raw=True, seed=seed).text for seed in range(40)} - {""}  # one that ends the answer has no text
     assert drawn <= (before_it if before else after_it)
     assert (drawn <= before_it) is before
 
@@ -229,11 +237,12 @@ class TestLlamaServer:
     def test_it_knows_which_tokens_end_an_answer(self, phi, local):
         assert phi.look(HAIKU).ends == local.look(HAIKU).ends
 
-    def test_a_given_text_is_scored_as_on_this_machine(self, phi, local):
-        there, here = (one.score(HAIKU, "The puck glides", top_logprobs=2) for one in (phi, local))
+    @pytest.mark.parametrize("text", ["The puck glides", "goalie goalie <|end|>"])
+    def test_a_given_text_is_scored_as_on_this_machine(self, phi, local, text):
+        there, here = (one.score(HAIKU, text, top_logprobs=2) for one in (phi, local))
         assert [token.id for token in there.tokens] == [token.id for token in here.tokens]
-        assert [token.rank for token in there.tokens] == [token.rank for token in here.tokens]
-        assert there.logprob == pytest.approx(here.logprob, abs=0.1)
+        logprobs = [[token.logprob for token in one.tokens] for one in (there, here)]
+        assert logprobs[0] == pytest.approx(logprobs[1], rel=0.02, abs=0.05)  # their KV caches have other types
 
     def test_choices_have_the_probabilities_that_they_have_on_this_machine(self, phi, local):
         offered = ["The puck glides", "Puck glides", "Snow"]

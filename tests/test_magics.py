@@ -1,14 +1,18 @@
 """%phi and %%phi in a shell, on the shipped model."""
 
+import json
 from pathlib import Path
 
 import pytest
 from IPython.core.completer import provisionalcompleter
 from IPython.core.error import UsageError
 
+from phi_magic import Phi
 from phi_magic.models.files import KNOWN
 from phi_magic.options import ASKING, CELL
 from phi_magic.rendering.formats import FORMS
+from phi_magic.rendering.token_shading import to_text
+from tests.fake_backend import FakeBackend
 
 HAIKU = "Write a haiku about ice hockey"
 
@@ -334,3 +338,41 @@ class TestExtension:
         assert "--temperature" in text
         assert "from 0 to 5" in text
         assert "Default: 0.95" in text
+
+
+class TestLoneSurrogates:
+    @pytest.mark.parametrize(
+        "cell",
+        [
+            "%phi -n 3 {{ x }}",
+            "%%phi -n 3 -f tokens\n{{ x }}",
+            "%%phi -n 3 -c\n{{ x }}",
+            "%%phi -n 3 --choices a,b\n{{ x }}",
+            "%%phi_sweep seed=1,2 -n 3\n{{ x }}",
+            "%%phi_score --after x\n{{ x }}",
+            "%%phi_map [x] -n 2\n{{ text }} {{ x }}",
+            "%phi_tokens {{ x }}",
+            "reply.show_tokens()",
+        ],
+    )
+    def test_what_is_shown_can_be_sent_to_a_front_end(self, ip, cell):
+        ip.kernel = None
+        ip.user_ns["x"] = "a\ud800b"
+        ip.user_ns["reply"] = ask(ip, "-n 2", "{{ x }}")
+        ip.display_pub.outputs.clear()
+        assert ip.run_cell(cell).success
+        assert ip.display_pub.outputs
+        for output in ip.display_pub.outputs:
+            assert json.dumps(output, ensure_ascii=False, default=str).encode()
+
+    def test_a_reply_that_holds_one_is_displayed(self, ip, monkeypatch):
+        monkeypatch.setattr(Phi, "backend", FakeBackend("an\ud800swer"))
+        shown = ip.display_formatter.format(ask(ip, "-q", "{{ 'x' }}"))
+        assert json.dumps(shown, ensure_ascii=False).encode()
+
+
+def test_in_a_terminal_tokens_stand_below_the_answer_with_their_probabilities(ip, capsys):
+    reply = ask(ip, "-f tokens --seed 1 -n 4", HAIKU)
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"{reply.text}\n")
+    assert to_text(reply.tokens).rstrip() in shown

@@ -269,7 +269,7 @@ def test_a_line_says_of_each_answer_how_long_the_model_thought():
     phi.backend = FakeBackend([Step(reasoning="Hm", thoughts=2), "Five."], ["Six."])
     grid = parse(["top_k=1,2"])
     stream = phi.stream_all(questions("How many?", grid, {}, None))
-    first = next(iter(stream))
+    first = next(number for number in stream if stream.replies[number].reasoning)
     assert "(thought for 2 tokens, 0 s)\n…" in [row[-1] for row in table(grid, stream.replies).rows][first]
     stream.run()
     assert [row[-1] for row in table(grid, stream.replies).rows] == ["(thought for 2 tokens, 0 s)\nFive.", "Six."]

@@ -104,6 +104,7 @@ bench: $(DEVELOP)
 	$(BIN)/python -m benchmarks.busy --write
 	$(BIN)/python -m benchmarks.cache --write
 	$(BIN)/python -m benchmarks.cluster --write
+	$(BIN)/python -m benchmarks.tables --write
 	$(BIN)/python tools/build_llama_server.py
 	$(BIN)/python -m benchmarks.servers --write
 

@@ -19,7 +19,7 @@ from gguf import GGUFReader, GGUFValueType, GGUFWriter
 from gguf.constants import GGML_QUANT_SIZES
 from numpy.typing import NDArray
 
-_VOCABULARY = "models/ggml-vocab-phi-3.gguf"
+VOCABULARY = "models/ggml-vocab-phi-3.gguf"  #: in the sources
 _SPREAD = 8.0  # of the output norm: with it the next token has five bits, and without it fourteen
 
 
@@ -55,7 +55,7 @@ def full_size(folder: Path) -> Path:
     path = folder / "phi-3-mini-stand-in.gguf"
     if not path.exists():
         unfinished = path.with_suffix(".part")
-        write(sources(folder) / _VOCABULARY, unfinished)
+        write(sources(folder) / VOCABULARY, unfinished)
         unfinished.rename(path)
     return path
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import report
+from benchmarks import busy, report, tables
 from benchmarks.__main__ import DOCUMENT, insert
 from benchmarks.contenders import PLANS
 from benchmarks.plot import plot
@@ -17,6 +17,13 @@ from benchmarks.plot import plot
 PROJECT = Path(__file__).parent.parent
 
 pytestmark = pytest.mark.kernel
+_EXAMPLES = {
+    "tables": [
+        {"rounds": {name: [{"short": {"tokens/s": rate}}] for name, rate in (("phi_magic", ours), ("before", 10))}}
+        for ours in (13.9, 14.1)
+    ],
+    "busy": [{(name, 1): [{"decode": ours if name == busy.OURS else 10}] for name in busy.WAYS} for ours in (6.9, 7.1)],
+}
 SMALL = "--small --rounds 1 --threads 1 --prefill 64 256 --decode 64 --tokens 8 --answers 8".split()
 
 
@@ -94,20 +101,42 @@ def test_what_speculative_decoding_brings_is_measured():
     assert all(float(cell.split()[0]) > 0 for row in gains for cell in row.split("|")[3:5])
 
 
-@pytest.mark.parametrize(("name", "rows"), [("worker", 10), ("busy", 4), ("cache", 3), ("cluster", 5), ("servers", 5)])
+@pytest.mark.parametrize(("name", "rows"), [("worker", 10), ("busy", 12), ("cache", 3), ("cluster", 5), ("servers", 5)])
 def test_a_comparison_runs_in_its_small_form(name, rows):
     command = [sys.executable, "-m", f"benchmarks.{name}", "--small"]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert not done.returncode, done.stderr
-    table = [line for line in done.stdout.splitlines() if line.startswith("| ")][2:]
+    table = [line for line in done.stdout.split("| goal |")[0].splitlines() if line.startswith("| ")][2:]
     assert len(table) == rows
     assert all(float(cell.split()[0].replace(",", "")) for row in table for cell in row.split("|")[2:-1][:2])
+
+
+@pytest.mark.parametrize(("name", "goals"), [("tables", tables.GOALS), ("busy", busy.GOALS)])
+def test_a_comparison_says_whether_its_goals_are_met(name, goals):
+    shown = report.goals({"rounds": {}, "memory": []} if name == "tables" else {}, goals)
+    assert shown.count("not measured") == len(goals)
+    assert {goal.row(dict(met)).split("|")[-2].strip() for goal in goals[:1] for met in _EXAMPLES[name]} == {
+        "met",
+        "**missed**",
+    }
+
+
+def test_many_rows_are_compared_with_a_commit_that_is_in_the_history():
+    command = [sys.executable, "-m", "benchmarks.tables", "--small"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stderr
+    lines = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith("| ")]
+    [short, rows, few, many] = lines[2:6]
+    assert all(float(cells[1]) > 0 for cells in (short, rows, few, many))
+    there = subprocess.run(["git", "cat-file", "-e", tables.BEFORE], cwd=PROJECT, capture_output=True, check=False)
+    assert (f"before ({tables.BEFORE})" in done.stdout) == (there.returncode == 0)
+    assert [line[0].strip() for line in lines[-len(tables.GOALS) :]] == [goal.text for goal in tables.GOALS]
 
 
 def test_the_document_has_a_place_for_every_table(tmp_path):
     document = tmp_path / "performance.md"
     document.write_text(DOCUMENT.read_text())
-    for kind in ("contenders", "plans", "cache types", "speculation", "worker", "busy", "cache"):
+    for kind in ("contenders", "plans", "cache types", "speculation", "worker", "busy", "cache", "tables"):
         insert(document, kind, f"a table of {kind}")
     insert(document, "plans", "another")
     assert "a table of contenders" in document.read_text()

@@ -103,6 +103,7 @@ bench: $(DEVELOP)
 	$(BIN)/python -m benchmarks.worker --write
 	$(BIN)/python -m benchmarks.busy --write
 	$(BIN)/python -m benchmarks.cache --write
+	$(BIN)/python -m benchmarks.conversation --write
 	$(BIN)/python -m benchmarks.cluster --write
 	$(BIN)/python -m benchmarks.tables --write
 	$(BIN)/python tools/build_llama_server.py

@@ -101,7 +101,9 @@ def test_what_speculative_decoding_brings_is_measured():
     assert all(float(cell.split()[0]) > 0 for row in gains for cell in row.split("|")[3:5])
 
 
-@pytest.mark.parametrize(("name", "rows"), [("worker", 10), ("busy", 12), ("cache", 3), ("cluster", 5), ("servers", 5)])
+@pytest.mark.parametrize(
+    ("name", "rows"), [("worker", 10), ("busy", 12), ("cache", 3), ("conversation", 3), ("cluster", 5), ("servers", 5)]
+)
 def test_a_comparison_runs_in_its_small_form(name, rows):
     command = [sys.executable, "-m", f"benchmarks.{name}", "--small"]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
@@ -136,7 +138,17 @@ def test_many_rows_are_compared_with_a_commit_that_is_in_the_history():
 def test_the_document_has_a_place_for_every_table(tmp_path):
     document = tmp_path / "performance.md"
     document.write_text(DOCUMENT.read_text())
-    for kind in ("contenders", "plans", "cache types", "speculation", "worker", "busy", "cache", "tables"):
+    for kind in (
+        "contenders",
+        "plans",
+        "cache types",
+        "speculation",
+        "worker",
+        "busy",
+        "cache",
+        "tables",
+        "conversation",
+    ):
         insert(document, kind, f"a table of {kind}")
     insert(document, "plans", "another")
     assert "a table of contenders" in document.read_text()

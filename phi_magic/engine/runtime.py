@@ -80,6 +80,8 @@ class Runtime:
             _check_same(path, stamp)
             self.header, self.context, self._key = header, Context(self.model, plan), (*stamp, plan)
             self.width, self.pass_seconds = Width(), {}
+            if self.model.chat_template is None:
+                on_status(f"{model.name} has no chat template: a prompt is written as `Instruct: … Output:`")
         except BaseException:
             self.unload()
             raise

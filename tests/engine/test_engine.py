@@ -13,6 +13,7 @@ from phi_magic.engine.model import Model
 from phi_magic.interrupt import Stop
 from phi_magic.machine import Budget
 from phi_magic.models.files import resolve
+from tests.architectures import ARCHITECTURES, write
 
 
 @pytest.fixture
@@ -69,6 +70,19 @@ def test_a_conversation_past_the_context_s_limit_costs_about_what_it_did_before(
     assert median(read[-past:]) <= 2 * median(read[:before])
     # What is rendered and tokenized for an answer does not grow with the conversation.
     assert max(characters[-past:]) <= 3 * characters[before - 1]
+
+
+def test_a_model_without_a_chat_template_is_named_when_it_is_loaded(phi, tmp_path):
+    path = str(tmp_path / "bare.gguf")
+    write(path, ARCHITECTURES["phi2"], template=None)
+    said = []
+    for _ in phi.stream("ice", model=path, max_tokens=1, on_status=said.append):
+        pass
+    assert said[-1] == f"{path} has no chat template: a prompt is written as `Instruct: … Output:`"
+    said.clear()
+    for _ in phi.stream("ice", model="demo", max_tokens=1, on_status=said.append):
+        pass
+    assert not [text for text in said if "template" in text]
 
 
 def test_history_of_a_model_that_was_freed_is_not_read(phi, engine):

@@ -213,7 +213,10 @@ HOSTILE = {
     "no vocabulary": (without("tokenizer.ggml.tokens"), "no vocabulary"),
     "an empty vocabulary": (changed("tokenizer.ggml.tokens", struct.pack("<IIQ", ARRAY, STRING, 0)), "no vocabulary"),
     "tokens that are numbers": (changed("tokenizer.ggml.tokens", [1, 2, 3]), "no vocabulary"),
-    "a tokenizer of another kind": (changed("tokenizer.ggml.model", "bert"), "tokenizer of kind 'bert', not llama or"),
+    "a tokenizer of another kind": (
+        changed("tokenizer.ggml.model", "bert"),
+        "tokenizer of kind 'bert', not one of llama",
+    ),
     "a token twice": (changed("tokenizer.ggml.tokens", [*TOKENS[:-1], "<s>"]), "1 of its 260 tokens are there twice"),
     "tokens alike up to a NUL": (changed("tokenizer.ggml.tokens", [*TOKENS[:-1], "<s>\0ice"]), "there twice"),
     "a byte without a token": (changed("tokenizer.ggml.tokens", [*TOKENS[:9], "x", *TOKENS[10:]]), "the byte 0x06"),

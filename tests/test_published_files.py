@@ -10,11 +10,14 @@ from jinja2 import TemplateError, nodes
 from jinja2.ext import Extension
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from phi_magic import PhiError
-from phi_magic.engine.llama import C
+from phi_magic import Phi, PhiError
+from phi_magic.engine.engine import Engine
 from phi_magic.engine.model import Model
 from phi_magic.generation.thoughts import place_of_thoughts, tags_in
+from phi_magic.gguf.checks import read_header
 from phi_magic.prompt.rendering import render
+from tests.architectures import ARCHITECTURES, write
+from tests.test_architectures import TEXT
 
 pytestmark = pytest.mark.packaging
 
@@ -154,17 +157,15 @@ def test_the_tags_of_every_published_template_are_known(llama_cpp_sources):
     }
 
 
-@pytest.fixture
-def vocabulary_alone(monkeypatch):
-    """Has llama.cpp load what a GGUF without weights holds."""
-    params = C.llama_model_default_params
-
-    def vocabulary_only():
-        chosen = params()
-        chosen.vocab_only = True
-        return chosen
-
-    monkeypatch.setattr(C, "llama_model_default_params", vocabulary_only)
+@pytest.fixture(scope="module")
+def stand_ins(llama_cpp_sources, tmp_path_factory):
+    """Models with random weights and the vocabularies beside llama.cpp's sources, by the vocabulary's file."""
+    folder = tmp_path_factory.mktemp("stand-ins")
+    published = sorted((llama_cpp_sources / "models").glob("ggml-vocab-*.gguf"))
+    writing = [path for path in published if "bert" not in path.name]  # such a model does not write
+    for path in writing:
+        write(folder / path.name, ARCHITECTURES["phi3, BPE"], vocabulary=path)
+    return {path: folder / path.name for path in writing}
 
 
 def cases(path):
@@ -175,12 +176,12 @@ def cases(path):
     return [(text, [int(token) for token in line.split()]) for text, line in zip(texts, tokens, strict=True)]
 
 
-def test_a_text_becomes_the_tokens_that_it_is_elsewhere(llama_cpp_sources, vocabulary_alone):
+def test_a_text_becomes_the_tokens_that_it_is_elsewhere(stand_ins):
     different, tried = [], 0
-    texts = sorted((llama_cpp_sources / "models").glob("*.gguf.inp"))
-    for path in [path for path in texts if "bert" not in path.name]:  # such a model does not write
-        model = Model(path.with_suffix(""))
-        for text, wanted in cases(path.with_suffix("")):
+    for path, stand_in in stand_ins.items():
+        read_header(stand_in)
+        model = Model(stand_in)
+        for text, wanted in cases(path) if path.with_name(f"{path.name}.inp").exists() else ():
             tried += 1
             rendered = render(
                 [{"role": "user", "content": text}], template="{{ messages[0].content }}", controls=model.controls
@@ -195,3 +196,18 @@ def test_a_text_becomes_the_tokens_that_it_is_elsewhere(llama_cpp_sources, vocab
         model.close()
     assert not different
     assert tried > 500
+
+
+def test_a_model_with_a_published_vocabulary_answers_and_keeps_the_promise(stand_ins):
+    for path in stand_ins.values():
+        phi = Phi(model=str(path), seed=1, max_tokens=8)
+        phi.backend = Engine()
+        ids = [token.id for token in phi.tokenize(TEXT)]
+        stream = phi.stream("ice", begin=ids, max_tokens=len(ids))
+        pieces = list(stream)
+        assert "".join(pieces) == stream.reply.text == TEXT, path.name
+        assert not [piece for piece in pieces if "\ufffd" in piece]
+        first = phi("What is ice?")
+        phi("Something else, and longer than that", max_tokens=2)
+        assert phi("What is ice?").tokens == first.tokens
+        phi.unload()

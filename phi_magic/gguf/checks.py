@@ -26,8 +26,9 @@ __all__ = ["Array", "Header", "Tensor", "read_header"]
 
 FIRST_READ = 1 << 21  # bytes; holds the header of a model with 32,064 tokens
 MOST_LAYERS = 512
-# Tokenizers, with the special tokens that llama.cpp takes where the file names none
-TOKENIZERS = {"llama": {"bos": 1, "eos": 2}, "gpt2": {"bos": 11, "eos": 11}}
+# Tokenizers, with the special tokens that llama.cpp takes where the file names none (-1: none). The others that it knows
+# are those of models that write no text (bert, t5) or keep a state (rwkv, plamo2), and of DNA (hybriddna).
+TOKENIZERS = {"llama": {"bos": 1, "eos": 2}, "gpt2": {"bos": 11, "eos": 11}, "gemma4": {"bos": -1, "eos": -1}}
 
 # Architectures that llama.cpp loads and that write no text from left to right
 NOT_WRITERS = re.compile(r"clip|.*bert.*|t5|t5encoder|wavtokenizer-dec|gemma-embedding|llama-embed|dream|llada.*")
@@ -199,7 +200,7 @@ def _check_vocabulary(header: Header) -> None:
     metadata, path = header.metadata, header.path
     kind, tokens = metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.tokens")
     if kind not in TOKENIZERS:
-        raise PhiError(f"{show_path(path)}: has a tokenizer of kind {kind!r:.40}, not {' or '.join(TOKENIZERS)}")
+        raise PhiError(f"{show_path(path)}: has a tokenizer of kind {kind!r:.40}, not one of {', '.join(TOKENIZERS)}")
     if metadata.get("tokenizer.ggml.pre") == "whitespace":  # throws past llama_tokenize on text that is no UTF-8
         raise PhiError(f"{show_path(path)}: has a tokenizer that drops blanks; choose a language model")
     if not isinstance(tokens, Array) or not isinstance(tokens.raw, list) or not tokens:
@@ -208,7 +209,7 @@ def _check_vocabulary(header: Header) -> None:
     distinct = {token.partition(b"\0")[0] or b"[EMPTY_%d]" % i for i, token in enumerate(tokens.raw)}
     if len(distinct) != len(tokens):
         raise unsound(path, f"{len(tokens) - len(distinct):,} of its {len(tokens):,} tokens are there twice")
-    if kind == "llama":
+    if kind != "gpt2":
         # a character that is no token is spelt in bytes, and a byte without a token throws past llama_tokenize
         for byte in range(256):
             if b"<0x%02X>" % byte not in distinct and bytes([byte]) not in distinct:

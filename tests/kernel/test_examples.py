@@ -119,3 +119,13 @@ def test_the_page_for_a_class_opens_with_both_settings_and_its_figures_are_those
     without, with_top_p = re.findall(r"^3,828 others +4\.1 % +15 % +(\S+) %", shown, re.MULTILINE)
     assert float(without) > 2 * float(with_top_p)
     assert "14 tokens; cut: 3,826 by top-p" in shown
+
+
+def test_the_table_is_interrupted_goes_on_and_comes_from_the_cache():
+    """What it says beside what its own cells assert: the texts on a Dask cluster, and which answers were kept."""
+    table = next(path for path in EXAMPLES if path.stem == "table")
+    *_, interrupted, resumed, again = answers(run_notebook(table))
+    finished = re.match(r"interrupted after (\d+) of 240 rows", interrupted)
+    reused = re.match(r"240 rows · [\d,]+ tokens · 0 failed · (\d+) from the cache", resumed)
+    assert 20 <= int(finished[1]) <= int(reused[1]) < 240
+    assert re.match(r"240 rows · [\d,]+ tokens · 0 failed · 240 from the cache", again)

@@ -39,7 +39,8 @@ def backend_of(
         found = Distributed(executor, found, backend_of)
     if not cache:
         return found
-    from .generation.cache import Cached, opened
+    from .generation.cache import Cached
+    from .generation.store import opened
 
     return Cached(found, opened(cache))
 

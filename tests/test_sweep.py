@@ -173,6 +173,15 @@ class TestMagic:
         shell.run_line_magic("config", "Phi.model = 'demo'")
         return shell
 
+    def test_models_are_swept(self, ip, slow_model):
+        ip.run_cell_magic("phi_sweep", f"model=demo,{slow_model} seed=1 -n 4 -o df", HAIKU)
+        df = ip.user_ns["df"]
+        assert list(df.model) == ["demo", str(slow_model)]
+        alone = [Phi(model=model).map([HAIKU], seed=1, max_tokens=4, progress=False)[0].text for model in df.model]
+        assert list(df.text) == alone
+        [output] = ip.display_pub.outputs
+        assert [reply["model"] for reply in output["metadata"]["phi_magic"]["replies"]] == list(df.model)
+
     def test_o_binds_a_data_frame(self, ip):
         pytest.importorskip("pandas")
         ip.run_cell_magic("phi_sweep", "seed=1:3 temperature=0.5 -o df -n 3", HAIKU)

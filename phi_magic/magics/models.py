@@ -68,7 +68,7 @@ class ModelsMagics(PhiMagics):
         _show(served(name) if is_address(name) else listing(self.phi))
 
     def _cache(self, action: str) -> None:
-        from ..generation.cache import default_path, opened
+        from ..generation.store import default_path, opened
         from ..machine import show_size
         from ..paths import expanded, show_path
 

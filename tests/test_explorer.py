@@ -186,6 +186,11 @@ class TestCurve:
             self.view(top_k=40)["words"],
         )
 
+    def test_a_line_has_the_exact_value_that_cuts(self):
+        for value in (0.999, 0.333):
+            assert [line["name"] for line in self.view(top_p=value)["lines"]] == [f"top-p {value}"]
+        assert self.view(top_p=1, min_p=0.005)["lines"][0]["name"] == "min-p 0.005"
+
 
 class TestSliders:
     def test_a_slider_redraws_from_the_kept_logits_without_a_decode(self, explorer, looks):

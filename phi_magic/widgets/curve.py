@@ -11,7 +11,6 @@ import traitlets
 from numpy.typing import NDArray
 
 from ..parameters import SamplingParameters
-from ..rendering.token_shading import percent
 from ..sampling import Stages
 
 _POINTS = 120  # at most; evenly spaced on a logarithmic axis they look like all of them
@@ -63,10 +62,10 @@ def _lines(stages: Stages, sums: NDArray[np.float64], sampling: SamplingParamete
     """Where each parameter cuts the curve after the temperature: the last rank that it keeps, and the sum there."""
     found = []
     if 0 < sampling.top_p < 1:
-        found.append((f"top-p {percent(sampling.top_p)} %", _needed(sums, sampling.top_p), sampling.top_p))
+        found.append((f"top-p {sampling.top_p:g}", _needed(sums, sampling.top_p), sampling.top_p))
     if 0 < sampling.top_k < len(sums):
         found.append((f"top-k {sampling.top_k:,}", sampling.top_k, float(sums[sampling.top_k - 1])))
     if sampling.min_p:
         last = int((stages.tempered >= sampling.min_p * stages.tempered.max()).sum())
-        found.append((f"min-p {percent(sampling.min_p)} %", last, float(sums[last - 1])))
+        found.append((f"min-p {sampling.min_p:g}", last, float(sums[last - 1])))
     return [{"name": name, "rank": rank, "sum": total} for name, rank, total in found]

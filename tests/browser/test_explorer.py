@@ -88,7 +88,7 @@ def test_two_settings_stand_side_by_side_with_the_tail_and_the_curve_of_each(ope
     assert left["x"] + left["width"] <= right["x"]
     tails = [bars.nth(at).locator(".phi-tail .phi-bar").nth(1).bounding_box()["width"] for at in range(2)]
     assert tails[1] > 2 * tails[0]
-    assert output.locator(".phi-curve").nth(1).get_by_text("top-p 90 %").count() == 1
+    assert output.locator(".phi-curve").nth(1).get_by_text("top-p 0.9").count() == 1
     assert output.locator(".phi-curve").nth(1).locator("polyline").count() == 3
     output.get_by_role("button", name="Draw").click()
     for at in range(2):

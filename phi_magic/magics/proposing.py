@@ -1,20 +1,19 @@
 """Offer the code that an answer proposes for a cell; it is never run, nor put into a notebook unasked.
 
 A kernel can only add a cell with the reply to an ``execute_request``. It cannot see the cells that are there, so each
-run would add one more, and Run All would run those of earlier runs. JupyterLab and Notebook 7 run their own commands
-when an element of a trusted output is clicked that names them (``data-commandlinker-command``): such a button works
-without a widget, and in a saved notebook too.
+run would add one more, and Run All would run those of earlier runs. So a button inserts the cell
+(:mod:`phi_magic.rendering.inserting`).
 """
 
 from __future__ import annotations
 
 import html
-import json
 import re
 from typing import TYPE_CHECKING
 
 from IPython.display import display
 
+from ..rendering.inserting import COMMAND, arguments
 from ..running_cell import asking
 
 if TYPE_CHECKING:
@@ -37,10 +36,7 @@ def propose(shell: InteractiveShell, code: str) -> None:
 
 def insert_button(code: str) -> str:
     """HTML of a button that puts ``code`` into a new cell below, in JupyterLab and Notebook 7."""
-    commands = ["notebook:insert-cell-below", "notebook:replace-selection"]
-    # JupyterLab 4.6 hands all of "args" to each command, even where it is a list of one for each.
-    arguments = html.escape(json.dumps({"commands": commands, "args": {"text": code}}))
     return (
-        '<button class="jp-mod-styled jp-mod-minimal" data-commandlinker-command="apputils:run-all-enabled" '
-        f'data-commandlinker-args="{arguments}">Insert as a cell below</button>'
+        f'<button class="jp-mod-styled jp-mod-minimal" data-commandlinker-command="{COMMAND}" '
+        f'data-commandlinker-args="{html.escape(arguments(code))}">Insert as a cell below</button>'
     )

@@ -1,4 +1,4 @@
-// A cell's code with a button that copies it. The code is set as text, never as markup.
+// A cell's code with buttons that copy and insert it. The code is set as text, never as markup.
 
 const make = (parent, tag, name, text = "") => {
   const element = parent.appendChild(document.createElement(tag));
@@ -21,6 +21,9 @@ function render({ model, el }) {
   make(head, "span", "phi-code-title", "As a cell");
   const button = make(head, "button", "", "Copy");
   button.title = "Copy the cell that gives this same answer again; paste it into an empty cell";
+  const insert = make(head, "button", "", "Insert as a cell below");
+  insert.title = "Put the cell that gives this same answer again below this one; it is not run";
+  insert.hidden = true;
   const all = make(head, "label", "", "every setting");
   all.title = "Say the settings that have their default values too";
   const box = document.createElement("input");
@@ -39,15 +42,21 @@ function render({ model, el }) {
     model.save_changes();
   });
 
+  // Only a notebook has a place for a cell; the page is known when this stands on it.
+  const waiting = requestAnimationFrame(() => { insert.hidden = !root.closest(".jp-Notebook"); });
+
   const draw = () => {
+    insert.dataset.commandlinkerCommand = model.get("command");
+    insert.dataset.commandlinkerArgs = model.get("arguments");
     code.textContent = model.get("text");
     box.checked = model.get("everything");
     root.hidden = !model.get("text");
   };
-  for (const name of ["text", "everything"]) model.on(`change:${name}`, draw);
+  for (const name of ["text", "arguments", "everything"]) model.on(`change:${name}`, draw);
   draw();
   return () => {
-    for (const name of ["text", "everything"]) model.off(`change:${name}`, draw);
+    cancelAnimationFrame(waiting);
+    for (const name of ["text", "arguments", "everything"]) model.off(`change:${name}`, draw);
   };
 }
 

@@ -1,21 +1,26 @@
-"""The code of a cell, to be copied.
-
-A front end inserts a cell only where a running cell asks for it (the payload ``set_next_input`` of ``execute_reply``):
-a button of a widget cannot, in JupyterLab 4 and Notebook 7. So the cell is copied, and pasted by its reader.
-"""
+"""The code of a cell, to be copied, or inserted where the page is a notebook."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import anywidget
 import traitlets
 
+from ..rendering.inserting import COMMAND, arguments
+
 
 class Code(anywidget.AnyWidget):
-    """Shows ``text`` with a button that copies it, and a switch for every setting to be said."""
+    """Shows ``text`` with buttons that copy and insert it, and a switch for every setting to be said."""
 
     _esm = (Path(__file__).parent / "code.js").read_text("utf-8")
     _css = (Path(__file__).parent / "code.css").read_text("utf-8")
     text = traitlets.Unicode().tag(sync=True)
+    command = traitlets.Unicode(COMMAND).tag(sync=True)
+    arguments = traitlets.Unicode(help="What the command takes to insert the text.").tag(sync=True)
     everything = traitlets.Bool(False, help="Whether settings at their defaults are said too.").tag(sync=True)
+
+    @traitlets.observe("text")
+    def _say_what_inserts_it(self, change: Any) -> None:
+        self.arguments = arguments(change.new)

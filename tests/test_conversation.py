@@ -272,8 +272,8 @@ class TestShowing:
         model.queue = ["<img src=x onerror=alert(1)>"]
         chat("<script>alert(1)</script>")
         shown = chat._repr_mimebundle_()
-        assert "<script" not in shown["text/html"]
-        assert "<img" not in shown["text/html"]
+        assert "<script" not in shown["text/markdown"]
+        assert "<img" not in shown["text/markdown"]
 
     def test_an_empty_one_says_so(self, chat):
         assert "no turns" in chat.to_markdown()
@@ -518,7 +518,7 @@ class TestMagic:
         ip.run_line_magic("phi_chat", line)
         shown = ip.display_pub.outputs[-1]["data"]
         assert shown["text/markdown"].startswith("**1. You:** Hello\n\n**demo:**")
-        assert "<strong>1. You:</strong>" in shown["text/html"]
+        assert "**1. You:**" in shown["text/markdown"]
 
     def test_save_and_read(self, ip, capsys):
         ip.run_line_magic("phi", "-q -c=trip Hello")

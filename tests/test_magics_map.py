@@ -112,8 +112,7 @@ def test_a_preview_of_the_first_rows_stands_below_the_figures(ip):
     assert sum("day" in line for line in text.splitlines()) == 10
     assert "x" * 201 not in text
     output = ip.display_pub.outputs[-1]
-    assert "<table" in output["data"]["text/html"]
-    assert "<progress" not in output["data"]["text/html"]
+    assert "| topic | answer |" in output["data"]["text/markdown"]
     assert len(output["metadata"]["phi_magic"]["replies"]) == 10
 
 
@@ -121,7 +120,7 @@ def test_nothing_in_a_row_or_an_answer_acts(ip):
     ip.user_ns["df"] = pd.DataFrame({"topic": ["<script>alert(1)</script>\x1b[31m"]})
     mapped(ip, "df -n 2")
     data = ip.display_pub.outputs[-1]["data"]
-    assert "<script" not in data["text/html"]
+    assert "<script" not in data["text/markdown"]
     assert "\x1b" not in data["text/plain"]
 
 

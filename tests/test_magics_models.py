@@ -122,8 +122,8 @@ class TestInfo:
 
     def test_nothing_that_a_file_says_acts_in_the_page(self, ip):
         shown(ip, "info demo")
-        page = ip.display_pub.outputs[-1]["data"]["text/html"]
-        assert "&lt;|user|&gt;" in page
+        page = ip.display_pub.outputs[-1]["data"]["text/markdown"]
+        assert "&lt;\\|user\\|&gt;" in page
 
     @pytest.mark.parametrize("line", ["info my  model.gguf", 'info "my  model.gguf"'])
     def test_a_name_with_blanks(self, ip, line):

@@ -15,6 +15,7 @@ from nbconvert.filters.markdown_mistune import markdown2html_mistune
 from phi_magic.rendering import escape, to_html, to_markdown, to_text
 from phi_magic.rendering.document import LONGEST
 from phi_magic.rendering.formulas import COMMANDS, formula
+from phi_magic.rendering.table import Table
 from tests.hostile_texts import HOSTILE
 
 TEXT_TAGS = {
@@ -135,6 +136,20 @@ def test_no_answer_acts_in_another_markdown_parser(reader, answer):
     assert Page(READERS[reader](markdown)).dangers == []
     assert not acting(markdown)
     markdown.encode()
+
+
+@settings(max_examples=400, deadline=None)
+@given(ANSWERS)
+@example("`\n|<b>\\x|`")
+@pytest.mark.parametrize("reader", READERS)
+def test_no_cell_of_a_table_acts_nor_breaks_its_row(reader, answer):
+    markdown = Table(["n", answer], [["1", answer], ["2", "x"]], answer).to_markdown()
+    page = Page(READERS[reader](markdown))
+    assert page.dangers == []
+    assert page.links == []
+    assert {"td", "table"} <= {tag for _, within in page.texts for tag in within}
+    assert not acting(markdown)
+    assert markdown.count("\n| ") == 3
 
 
 @settings(max_examples=400, deadline=None)

@@ -241,7 +241,7 @@ class TestFromPython:
         ]
         assert [found[0].text] * 3 == [reply.text for reply in found][:3]
         assert list(found.frame()["text"]) == [reply.text for reply in found]
-        assert "temperature" in found._repr_mimebundle_()[0]["text/html"]
+        assert found._repr_mimebundle_()[0]["text/markdown"].startswith("| temperature | seed 0 | seed 1 | seed 2 |\n")
 
     def test_the_answers_are_those_of_the_cell(self, phi):
         from_cell = answered(phi, "temperature=0.5,1.5 seed=1,2")

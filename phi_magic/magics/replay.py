@@ -67,7 +67,7 @@ class ReplayMagics(PhiMagics):
         output = Output(interval=self.phi.refresh_interval, live=hasattr(self.shell, "kernel"))
 
         def show(status: str) -> None:
-            output.draw(lambda: summary(outcomes, len(answers), status).bundle())
+            output.draw(lambda: summary(outcomes, len(answers), status).bundle(whole=False))
 
         try:
             for recorded in answers:

@@ -64,7 +64,7 @@ class SweepMagics(PhiMagics):
         def draw(status: str = "") -> None:
             if not quiet:
                 whole = all(reply.timings.total for reply in stream.replies)
-                output.draw(lambda: table(grid, stream.replies, status).bundle(), whole=whole)
+                output.draw(lambda: table(grid, stream.replies, status).bundle(whole=False), whole=whole)
 
         stream = self.phi.stream_all(questions(prompt, grid, options, self.phi.seed), on_status=draw)
 

@@ -1,13 +1,15 @@
 """Turn a model's text into something that a page or a terminal can show safely: it can be read, and nothing in it acts.
 
-An answer is published in three forms. Which of them is shown (looked up in each front end's source, and in JupyterLab
-4.6 and Notebook 7.6 in a browser, where tests/browser/test_hostile_text.py keeps looking):
+An answer is published as Markdown and as plain text, or as HTML where Markdown cannot say it: while it grows, sanitised
+HTML, shaded tokens, thoughts that unfold, text that runs from right to left. Which form is shown (looked up in each
+front end's source, and in JupyterLab 4.6 and Notebook 7.6 in a browser, where tests/browser/test_hostile_text.py keeps
+looking):
 
 ===================================================  ====================================================
 JupyterLab 4, Notebook 7                             text/html before text/markdown before text/plain
 VS Code                                              the same; with a screen reader Markdown comes first
-nbconvert to HTML, Markdown or AsciiDoc              text/html
-nbconvert to LaTeX or PDF (through pandoc)           text/markdown
+nbconvert to HTML or Markdown                        text/html before text/markdown before text/plain
+nbconvert to LaTeX, PDF or RST (through pandoc)      text/markdown
 terminals                                            text/plain
 ===================================================  ====================================================
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,8 @@ FORMS = ("markdown", "text", "code", "json", "html", "math")
 def bundle(text: str, form: str = "markdown", *, whole: bool = True) -> dict[str, Any]:
     """The display data of an answer's text.
 
-    Front ends choose the richest type they know; all of them are safe to show (see :mod:`phi_magic.rendering`).
+    Front ends choose the richest type they know; all of them are safe to show (see :mod:`phi_magic.rendering`). A whole
+    answer has no HTML where Markdown says everything, for nbconvert's Markdown (7.17) takes HTML where there is any.
     ``text/plain`` is the answer itself, to the letter, but for characters that would steer a terminal; of ``code`` and
     ``json`` it is what was asked for alone. An answer that is not what was asked for is shown as it is:
     :func:`remark` says so.
@@ -48,6 +50,8 @@ def with_thoughts(data: dict[str, Any], reasoning: str, took: str) -> dict[str, 
         return data
     if "text/html" in data:
         answer = data["text/html"]
+    elif "text/markdown" in data:
+        answer = to_html(data["text/markdown"])
     elif "text/latex" in data:
         answer = to_html(data["text/latex"])
     else:
@@ -85,7 +89,13 @@ _COMMAND = re.compile(r"\\(?:text\w*|mbox|operatorname)\s*\{[^{}]*\}|\\[A-Za-z]+
 def _markdown(text: str) -> dict[str, Any]:
     from . import to_html, to_markdown, to_text
 
-    return {"text/html": to_html(text), "text/markdown": to_markdown(text), "text/plain": to_text(text)}
+    data = {"text/markdown": to_markdown(text), "text/plain": to_text(text)}
+    # No front end sets the direction of a paragraph of Markdown.
+    return {"text/html": to_html(text), **data} if _has_right_to_left(text) else data
+
+
+def _has_right_to_left(text: str) -> bool:
+    return not text.isascii() and any(unicodedata.bidirectional(character) in ("R", "AL") for character in text)
 
 
 def _text(text: str) -> dict[str, Any]:

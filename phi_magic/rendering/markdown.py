@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from markdown_it.token import Token
 
+from .characters import to_text as visible
 from .document import parse
 from .fences import fence
 from .highlight import LANGUAGES
@@ -41,6 +42,12 @@ def to_markdown(text: str) -> str:
     Line breaks become hard ones, formulas ``$…$`` and ``$$…$$``. Any text is taken; nothing is raised.
     """
     return _Writer(parse(text)).written()
+
+
+def to_cell(text: str) -> str:
+    """Return a text for a cell of a Markdown table, or a line: nothing in it is markup, and its lines stay lines."""
+    lines = visible(text).expandtabs(4).split("\n")
+    return "<br>".join("".join(f"`{piece}`" if code else piece for code, piece in _text(line)) for line in lines)
 
 
 @dataclass

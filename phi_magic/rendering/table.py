@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from . import escape, to_text
+from .markdown import to_cell
 
 _STYLE = "text-align: left; vertical-align: top; white-space: pre-wrap; overflow-wrap: break-word; padding: 0.3em 0.8em"
 _WIDTH = 110  # characters that the columns of a plain table may take together
@@ -21,9 +22,15 @@ class Table:
     rows: Sequence[Sequence[str]]
     caption: str = ""
 
-    def bundle(self) -> dict[str, str]:
-        """Display data: HTML and plain text."""
-        return {"text/html": self.to_html(), "text/plain": self.to_plain()}
+    def bundle(self, *, whole: bool = True) -> dict[str, str]:
+        """Display data: Markdown and plain text; while the table grows HTML, which front ends redraw at once."""
+        rich = {"text/markdown": self.to_markdown()} if whole else {"text/html": self.to_html()}
+        return {**rich, "text/plain": self.to_plain()}
+
+    def to_markdown(self) -> str:
+        rows = [f"| {' | '.join(map(to_cell, row))} |" for row in (self.headers, *self.rows)]
+        rows.insert(1, "|" + " :-- |" * len(self.headers))
+        return "\n".join(rows) + (f"\n\n{to_cell(self.caption)}" if self.caption else "") + "\n"
 
     def to_html(self) -> str:
         head = "".join(f'<th style="{_STYLE}">{escape(text)}</th>' for text in self.headers)

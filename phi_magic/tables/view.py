@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..rendering import escape
+from ..rendering.markdown import to_cell
 from ..rendering.table import Table
 from .rows import is_missing
 
@@ -13,19 +14,23 @@ _TEXT = 200  # characters of a value that a preview shows
 
 
 def bundle(line: str, preview: Table | None, *, fraction: float | None = None) -> dict[str, str]:
-    """Display data, HTML and plain text.
+    """Display data: Markdown and plain text; with a bar HTML.
 
     Args:
         line: the figures.
         preview: the first finished rows; None while there are none.
         fraction: how much is done, from 0 to 1, as a bar; None leaves the bar out.
     """
-    html, plain = (escape(line), line) if fraction is None else _with_bar(fraction, line)
-    html = f"<div>{html}</div>"
+    if fraction is None:
+        rich, said = to_cell(line), line
+    else:
+        html, said = _with_bar(fraction, line)
+        rich = f"<div>{html}</div>"
+    plain = said
     if preview is not None:
-        shown = preview.bundle()
-        html, plain = html + shown["text/html"], f"{plain}\n\n{shown['text/plain']}"
-    return {"text/html": html, "text/plain": plain}
+        rich += preview.to_html() if fraction is not None else f"\n\n{preview.to_markdown()}"
+        plain = f"{said}\n\n{preview.to_plain()}"
+    return {"text/markdown" if fraction is None else "text/html": rich, "text/plain": plain}
 
 
 def preview(headers: Sequence[object], rows: Sequence[Sequence[object]]) -> Table:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 from IPython.display import display, update_display
 
@@ -15,9 +16,9 @@ from . import cells
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
 
-# JupyterLab says "Error displaying widget" where a saved notebook's widget was: the state below says it better.
+# JupyterLab says "Error displaying widget" where a saved notebook's widget was: the state below says it better. The style
+# is linked, for a page made of Markdown may show a style block as text.
 _STYLE = """
-body:has(.phi-live-{id}) .phi-saved-{id} {{ display: none; }}
 .jp-OutputArea-child:has(+ .jp-OutputArea-child .phi-saved-{id}) > .jp-OutputArea-output:not(:has(*)),
 .jp-OutputArea-child:has(.phi-saved-{id}) + .jp-OutputArea-child > .jp-OutputArea-output:not(:has(*)) {{ display: none; }}
 """
@@ -39,7 +40,7 @@ class Saved:
         self._name = widget.model_id  # a closed widget has none
         self._handle: str | None = None
         self._metadata: dict[str, Any] = {}
-        widget.add_class(f"phi-live-{self._name}")
+        widget.add_class(f"phi-live-{self._name}")  # labels.js hides the state while this is on the page
 
     def show(self) -> None:
         self._show_widget()
@@ -63,9 +64,10 @@ class Saved:
     def _show_widget(self) -> None:
         cells.keep(self._close)
         view = {"model_id": self._name, "version_major": 2, "version_minor": 0}
-        display({_VIEW: view}, raw=True)
+        # The empty text is for exports that know no widgets: nbconvert 7 warns of an output that it cannot show.
+        display({_VIEW: view, "text/plain": ""}, raw=True)
 
     def _bundle(self) -> dict[str, str]:
         bundle, name = self._state(), self._name
-        html = f'<div class="phi-saved-{name}"><style>{_STYLE.format(id=name)}</style>{bundle["text/html"]}</div>'
-        return {**bundle, "text/html": html}
+        style = f'<link rel="stylesheet" href="data:text/css,{quote(_STYLE.format(id=name))}">'
+        return {**bundle, "text/html": f'<div class="phi-saved-{name}">{style}{bundle["text/html"]}</div>'}

@@ -23,7 +23,7 @@ def answer_of(notebook):
     return next(out.data["text/plain"] for out in notebook.cells[1].outputs if "phi_magic" in out.metadata)
 
 
-@pytest.mark.parametrize("exporter", [nbconvert.HTMLExporter, nbconvert.MarkdownExporter, nbconvert.RSTExporter])
+@pytest.mark.parametrize("exporter", [nbconvert.HTMLExporter, nbconvert.MarkdownExporter])
 def test_an_answer_appears_once_with_its_statistics(answered, exporter):
     body, _ = exporter().from_notebook_node(answered)
     read = " ".join(html.unescape(re.sub(r"<[^>]+>", "", body)).split())
@@ -47,6 +47,26 @@ def test_thoughts_stay_folded_above_their_answer(tmp_path):
     text, _ = nbconvert.MarkdownExporter().from_notebook_node(notebook)
     assert "Five!" in text
     assert "Hm, five." not in text.replace(folded[2], "")
+
+
+def test_markdown_is_markdown():
+    notebook = run_notebook(
+        notebook_of(
+            "%load_ext phi_magic\n%config Phi.model = 'demo'",
+            "%%phi --seed 7\nWrite a haiku about ice hockey",
+            "%%phi_sweep temperature=0.2,1.5 seed=1,2 -n 8\nWrite a haiku about ice hockey",
+            "%phi_models info demo",
+            "%%phi -f code -t 0\nWrite a Python function that adds two numbers",
+            "rows = ['ice', 'snow']",
+            "%%phi_map rows -n 8 --seed 1\nWrite a haiku about {{ text }}",
+        )
+    )
+    body, _ = nbconvert.MarkdownExporter().from_notebook_node(notebook)
+    assert "<style" not in body
+    assert "<table" not in body
+    assert "| temperature | seed 1 | seed 2 |" in body.splitlines()
+    assert "```python\ndef add(" in body
+    assert "| text | answer |\n" in body
 
 
 SHOWING = """\
@@ -84,5 +104,8 @@ def test_panel_explorer_and_tokens_show_their_last_state_without_a_script():
     for data, texts in wanted:
         assert "<script" not in data["text/html"]
         assert all(text in page for text in texts)
+    markdown, _ = nbconvert.MarkdownExporter().from_notebook_node(notebook)
+    assert "<style" not in markdown
+    assert explorer[0]["text/html"].count("background") > 5  # its bars
     for text in ("temperature: 1.85", "cut by top-p", "⟨"):
         assert any(text in data["text/plain"] for data, _ in wanted)

@@ -34,7 +34,7 @@ person = Person.model_json_schema()
 Path("person.json").write_text(json.dumps(person))"""
 SCHEMAS = {"Person": "Person", "Weather": "Weather", "person": "dict", "person.json": "dict"}
 FORMATS = {
-    "markdown": {"text/html", "text/markdown", "text/plain"},
+    "markdown": {"text/markdown", "text/plain"},
     "text": {"text/plain"},
     "html": {"text/html", "text/plain"},
     "tokens": {"text/html", "text/plain"},

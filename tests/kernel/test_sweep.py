@@ -25,7 +25,7 @@ def test_the_table_fills_in_in_place(phi):
     assert len(states) >= 3
     assert any("of 6 answers" in state and "…" in state for state in states)
     assert "6 answers, 180 tokens" in states[-1]
-    assert "<table" in done.displays[-1]["data"]["text/html"]
+    assert done.displays[-1]["data"]["text/markdown"].startswith("| temperature | seed 1 | seed 2 | seed 3 |\n")
 
 
 def test_an_interrupt_keeps_what_is_there(phi):

@@ -48,7 +48,7 @@ def compile_engine() -> None:
     if not compiled_before and not any(shutil.which(name) for name in compilers):
         sys.exit(
             "error: no C++ compiler to build llama-cpp-python with; install one: apt-get install g++ (Debian, Ubuntu), "
-            "dnf install gcc-c++ (Fedora), xcode-select --install (macOS)"
+            "dnf install gcc-c++ (Fedora), xcode-select --install (macOS); docs/install.md has ways without a compiler"
         )
     # Whether pip's copy is one for this Python, only pip knows.
     when = ", unless pip has kept it from before" if compiled_before else ""

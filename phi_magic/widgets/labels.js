@@ -27,7 +27,12 @@ function render({ model, el }) {
 
   // A button that is disabled while its work is done loses the focus: it gets it back when it can be pressed again,
   // unless the person has gone elsewhere.
-  const onFocus = (event) => { last = event.target; };
+  const onFocus = (event) => {
+    last = event.target;
+    // A field offers only what begins as its text does: empty it offers all, until it is left.
+    if (last.matches("input[list]")) { last.placeholder = last.value; last.value = ""; }
+  };
+  const onLeave = ({ target }) => { if (target.matches("input[list]")) target.value ||= target.placeholder; };
   const onPointer = (event) => { if (!root.contains(event.target)) last = null; };
   const refocus = () => {
     const lost = last?.isConnected && last.matches("button:enabled") && !document.activeElement?.matches(TAKES_KEYS);
@@ -38,12 +43,17 @@ function render({ model, el }) {
     root = el.closest(".widget-vbox");  // not there before the widget is on the page
     if (!root) { waiting = requestAnimationFrame(begin); return; }
     name(root);
+    // What a saved notebook shows in place of the widget is hidden as long as the widget is here.
+    const live = [...root.classList].find((one) => one.startsWith("phi-live-"));
+    const style = el.appendChild(document.createElement("style"));
+    if (live) style.textContent = `.${live.replace("live", "saved")} { display: none; }`;
     observer = new MutationObserver((changes) => {
       if (changes.some((change) => change.type === "childList")) name(root);
       if (changes.some((change) => change.type === "attributes")) refocus();
     });
     observer.observe(root, { childList: true, subtree: true, attributes: true, attributeFilter: ["disabled"] });
     root.addEventListener("focusin", onFocus);
+    root.addEventListener("focusout", onLeave);
     addEventListener("pointerdown", onPointer, true);
     addEventListener("keydown", onKey, true);
   };
@@ -52,6 +62,7 @@ function render({ model, el }) {
     cancelAnimationFrame(waiting);
     observer?.disconnect();
     root?.removeEventListener("focusin", onFocus);
+    root?.removeEventListener("focusout", onLeave);
     removeEventListener("pointerdown", onPointer, true);
     removeEventListener("keydown", onKey, true);
   };

@@ -60,6 +60,20 @@ def test_every_control_has_a_name_that_can_be_read_out(shown):
     assert {"Generate", "Reset", "Defaults", "Close", "Lock", "Roll"} <= {text.strip() for _, text in found["panel"]}
 
 
+def test_every_control_says_what_it_does_and_every_slider_from_where_to_where_it_goes(shown):
+    notebook = shown()
+    slider(notebook, 2, "min-p").wait_for()
+    for cell, name in enumerate(CELLS, 1):
+        silent = notebook.output(cell).evaluate(
+            """area => [...area.querySelectorAll("button, input, select, textarea")]
+                .filter((one) => one.checkVisibility() && !one.closest(".phi-branch-text") && !one.closest("[title]:not([title=''])"))
+                .map((one) => `${one.tagName} ${one.className} ${one.textContent}`)"""
+        )
+        assert silent == [], name
+    ends = [row.split() for row in notebook.output(1).locator(".phi-slider-ends").all_inner_texts()]
+    assert ends == [["0", "2"], ["0", "1"], ["0", "200"], ["0", "1"], ["0.8", "2"], ["0", "512"], ["1", "2048"]]
+
+
 def test_at_400_pixels_nothing_is_cut_off_nor_scrolls_sideways(shown):
     notebook = shown()
     if notebook.server.application == "lab":

@@ -57,7 +57,7 @@ class Timings:
     """Seconds."""
 
     load: float = 0.0
-    prompt: float = 0.0  #: of prefill: evaluating the part of the prompt that the KV cache does not hold
+    prompt: float = 0.0  #: prefill, the evaluation of the part of the prompt that the KV cache does not hold
     first_token: float = 0.0  #: from asking to the first token, loading included
     total: float = 0.0
     tokens_per_second: float = 0.0  #: of decoding, the prompt left out

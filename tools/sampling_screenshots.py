@@ -88,14 +88,9 @@ def _explorer(browser: Browser, server: Server, path: Path) -> None:
 
 
 def _compare(browser: Browser, server: Server, path: Path) -> None:
-    line = f'%phi_explore --compare "-t 0.8" "-t 1.5 --top-p 0.9" --seed 3 {HAIKU}'
+    line = f'%phi_explore --compare "-t 1.5 --top-p 1" "-t 1.5 --top-p 0.9" --seed 4 {HAIKU}'
     notebook = _open(browser, server, line)
-    notebook.page.set_viewport_size({"width": 1400, "height": 1000})
-    for count in range(1, 4):
-        notebook.output(1).get_by_role("button", name="Draw").click()
-        notebook.page.wait_for_function(
-            "n => document.querySelectorAll('.phi-path button').length === n", arg=2 * count
-        )
+    notebook.page.set_viewport_size({"width": 1400, "height": 1250})
     _take(notebook, 1, path)
 
 

@@ -48,6 +48,15 @@ def test_what_the_prompts_share_is_read_once(phi):
     assert texts(replies) == [phi.map([prompt], system=system, progress=False)[0].text for prompt in haiku()]
 
 
+@pytest.mark.parametrize("options", [{"max_tokens": 4}, {"choices": ["yes", "no"]}])
+def test_a_question_is_told_of_as_soon_as_its_prompt_is_read(phi, options):
+    stream = phi.stream_all([(prompt, options) for prompt in haiku()])
+    with stream.in_order():
+        reply = stream.replies[next(stream)]
+        assert reply.usage.prompt_tokens > 0
+        assert not reply.tokens
+
+
 def test_each_question_may_have_its_own_options(phi):
     stream = phi.stream_all(
         [("Write a haiku about snow", {"temperature": t, "seed": s}) for t in (0, 1) for s in (1, 2)]

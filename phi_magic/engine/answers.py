@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -15,41 +15,15 @@ from ..errors import PhiError, RowsRefused
 from ..generation.backend import Event, Finished, OnStatus, Started, ignore_status
 from ..generation.request import GenerationRequest, ModelReference
 from ..interrupt import Interrupted, Stop
-from .answer import Prompt, read_prompt, record, thinking, write
-from .batch import WIDE, Batch
+from .answer import Prompt, record, thinking, write
+from .batch import Batch
 from .choices import Ballot, decide, read_choices
 from .deliberation import Deliberation
 from .given import evaluate
 from .grouping import worth_waiting_for
-from .memory_estimate import CELLS
-from .model import Model
+from .jobs import Job, Reading, alike, read_job
 from .runtime import Runtime
-from .writer import Clock, Writer
-
-_WHILE = 0.5  # seconds between two reports
-
-
-@dataclass
-class _Job:
-    """A request whose answer is to be made; the writer is there while it has a sequence of the batch.
-
-    What is written of a request with choices are its thoughts.
-    """
-
-    index: int
-    request: GenerationRequest
-    prompt: Prompt
-    limit: int
-    left_out: int
-    load: float = 0.0
-    options: list[list[int]] = field(default_factory=list)  #: token ids of its choices
-    thoughts: list[int] = field(default_factory=list)  #: token ids that stand between its prompt and its choices
-    writer: Writer | Deliberation | None = None
-
-    @property
-    def room(self) -> int:
-        """Tokens of context that the prompt and the longest answer take."""
-        return len(self.prompt) + self.limit
+from .writer import Writer
 
 
 def write_all(
@@ -72,18 +46,18 @@ def write_all(
             all, such as a model that cannot be had.
         Interrupted: ``stop`` was set before any answer was begun.
     """
-    groups: dict[ModelReference, list[_Job]] = {}
+    groups: dict[ModelReference, list[Job]] = {}
     refused: dict[int, PhiError] = {}
     for index, request in enumerate(requests):
-        groups.setdefault(request.model, []).append(_Job(index, request, Prompt(), 0, 0))
-    reading = _Reading(len(requests), on_status, runtime.clock)
+        groups.setdefault(request.model, []).append(Job(index, request, Prompt(), 0, 0))
+    reading = Reading(len(requests), on_status, runtime.clock)
     for model, jobs in groups.items():
         if len(groups) == 1:  # of several models, each is loaded once: when its requests are answered
             _load(runtime, model, jobs, stop, on_status)
         with runtime.vocabulary(model, stop) as vocabulary:
             for job in jobs:
                 try:
-                    _read(runtime, vocabulary, job)
+                    read_job(runtime, vocabulary, job)
                 except PhiError as error:
                     refused[job.index] = error
                 reading.took_one()
@@ -100,13 +74,13 @@ def write_all(
                 if job.request.exact:
                     yield from _alone(runtime, job, stop, keep_errors=keep_errors)
             jobs = [job for job in jobs if not job.request.exact]
-        for alike in _alike(runtime, jobs):
-            written = [job for job in alike if job.request.given is None and (not job.options or _thinks(runtime, job))]
+        for part in alike(runtime, jobs):
+            written = [job for job in part if job.request.given is None and (not job.options or _thinks(runtime, job))]
             if written:
                 room, limit = max(job.room for job in written), max(job.limit for job in written)
                 with closing(runtime.batch(len(written), room, passes=limit - 1)) as batch:
                     yield from _decode(runtime, batch, written, stop, keep_errors=keep_errors)
-            choosing = [job for job in alike if job.options and job.prompt and job.writer is None]
+            choosing = [job for job in part if job.options and job.prompt and job.writer is None]
             if choosing:
                 ballots = [_ballot(job) for job in choosing]
                 count = sum(len(ballot.options) for ballot in ballots)
@@ -117,84 +91,36 @@ def write_all(
                     for event in decide(runtime, batch, ballots, stop):
                         if not (isinstance(event, Started) and event.index in started):
                             yield event
-            for job in alike:
+            for job in part:
                 if job.request.given is not None:
                     yield from evaluate(runtime, job.request, stop, index=job.index)
 
 
-def _read(runtime: Runtime, model: Model, job: _Job) -> None:
-    """Read a job's prompt and choices.
-
-    Raises:
-        PhiError: it cannot be answered.
-    """
-    request = job.request
-    if request.choices:
-        job.options = read_choices(runtime, model, request)
-        request = replace(request, max_tokens=max(map(len, job.options)))
-    job.prompt, job.limit, job.left_out = read_prompt(runtime, model, request)
-
-
-def _thinks(runtime: Runtime, job: _Job) -> bool:
+def _thinks(runtime: Runtime, job: Job) -> bool:
     model, _ = runtime.loaded
     return thinking(runtime, model, job.request) is not None
 
 
-def _load(runtime: Runtime, model: ModelReference, jobs: Sequence[_Job], stop: Stop, on_status: OnStatus) -> None:
+def _load(runtime: Runtime, model: ModelReference, jobs: Sequence[Job], stop: Stop, on_status: OnStatus) -> None:
     """Load a model, unless it is; the time counts for the first of its jobs."""
     began = runtime.clock()
     runtime.load(model, stop, on_status=on_status)
     jobs[0].load += runtime.clock() - began
 
 
-class _Reading:
-    """Says how many requests are read, where that takes a while."""
-
-    def __init__(self, count: int, on_status: OnStatus, clock: Clock) -> None:
-        self._count, self._on_status, self._clock = count, on_status, clock
-        self._read = 0
-        self._next = clock() + _WHILE
-
-    def took_one(self) -> None:
-        """Note that one more is read."""
-        self._read += 1
-        if self._clock() >= self._next:
-            self._next = self._clock() + _WHILE
-            self._on_status(f"reading the rows: {self._read:,} of {self._count:,}")
-
-
-def _ballot(job: _Job) -> Ballot:
+def _ballot(job: Job) -> Ballot:
     prompt = replace(job.prompt, tokens=[*job.prompt.tokens, *job.thoughts])
     return Ballot(job.index, job.request, prompt, job.options, job.left_out, job.load)
 
 
-def _room(runtime: Runtime, jobs: Sequence[_Job], ballots: Sequence[Ballot]) -> int:
+def _room(runtime: Runtime, jobs: Sequence[Job], ballots: Sequence[Ballot]) -> int:
     """Tokens of context for each choice: as few as will do with the RoPE factors that the thoughts had."""
     model, _ = runtime.loaded
     room = max(ballot.room for ballot in ballots)
     return room if model.rope_factors(room) == model.rope_factors(jobs[0].room) else max(job.room for job in jobs)
 
 
-def _alike(runtime: Runtime, jobs: Sequence[_Job]) -> list[list[_Job]]:
-    """Part the jobs into those that one batch answers, in the order of their requests.
-
-    llama.cpp has one set of RoPE factors for a whole batch, and room of one size for all sequences. So a part ends where
-    the next job needs the other set; and where it needs less than half of the room, if the part fills a pass.
-    """
-    model, _ = runtime.loaded
-    parts: list[list[_Job]] = []
-    for job in sorted(jobs, key=lambda job: -job.room):
-        longest = parts[-1][0] if parts else job
-        cells, most = (-(-one.room // CELLS) for one in (job, longest))
-        fits = model.rope_factors(job.room) == model.rope_factors(longest.room)
-        if parts and fits and (2 * cells >= most or len(parts[-1]) < WIDE):
-            parts[-1].append(job)
-        else:
-            parts.append([job])
-    return [sorted(part, key=lambda job: job.index) for part in reversed(parts)]
-
-
-def _alone(runtime: Runtime, job: _Job, stop: Stop, *, keep_errors: bool) -> Iterator[Event]:
+def _alone(runtime: Runtime, job: Job, stop: Stop, *, keep_errors: bool) -> Iterator[Event]:
     """Answer a request by itself, where its logits would depend on the others in a pass."""
     stop.check()
     try:
@@ -213,10 +139,10 @@ def _alone(runtime: Runtime, job: _Job, stop: Stop, *, keep_errors: bool) -> Ite
         yield Finished(job.index, "error", at=runtime.clock(), error=str(error))
 
 
-def _decode(runtime: Runtime, batch: Batch, jobs: Sequence[_Job], stop: Stop, *, keep_errors: bool) -> Iterator[Event]:
+def _decode(runtime: Runtime, batch: Batch, jobs: Sequence[Job], stop: Stop, *, keep_errors: bool) -> Iterator[Event]:
     """Fill as many sequences as pay off, decode one token for each and draw, until every answer is complete."""
     waiting = deque(jobs)
-    running: dict[int, _Job] = {}  # by the sequence of the batch; the first ones, without a gap
+    running: dict[int, Job] = {}  # by the sequence of the batch; the first ones, without a gap
     try:
         if len(jobs) > 1:
             batch.share([job.prompt.tokens for job in jobs], stop=stop)
@@ -247,8 +173,8 @@ def _decode(runtime: Runtime, batch: Batch, jobs: Sequence[_Job], stop: Stop, *,
 def _begin(
     runtime: Runtime,
     batch: Batch,
-    running: dict[int, _Job],
-    fresh: Sequence[_Job],
+    running: dict[int, Job],
+    fresh: Sequence[Job],
     stop: Stop,
     *,
     keep_errors: bool,
@@ -277,7 +203,7 @@ def _begin(
         began = runtime.clock()
 
 
-def _close_gaps(batch: Batch, running: dict[int, _Job]) -> None:
+def _close_gaps(batch: Batch, running: dict[int, Job]) -> None:
     """Let go of the jobs that have ended, and move the last sequences into their places: a pass goes up to the last."""
     for sequence in [sequence for sequence, job in running.items() if job.writer is None]:
         del running[sequence]
@@ -288,7 +214,7 @@ def _close_gaps(batch: Batch, running: dict[int, _Job]) -> None:
             running[gap] = running.pop(last)
 
 
-def _step(runtime: Runtime, job: _Job, logits: NDArray[np.float32], *, keep_errors: bool) -> Iterator[Event]:
+def _step(runtime: Runtime, job: Job, logits: NDArray[np.float32], *, keep_errors: bool) -> Iterator[Event]:
     """Draw a job's next token. At the answer's end nothing of it is kept: a writer holds half a megabyte."""
     error = ""
     try:
@@ -314,7 +240,7 @@ def _step(runtime: Runtime, job: _Job, logits: NDArray[np.float32], *, keep_erro
     job.writer, job.prompt = None, Prompt()
 
 
-def _writer(runtime: Runtime, job: _Job) -> Writer | Deliberation:
+def _writer(runtime: Runtime, job: Job) -> Writer | Deliberation:
     """Return what draws the tokens of an answer, or of the thoughts before a choice."""
     model, _ = runtime.loaded
     thinks, clock = thinking(runtime, model, job.request), runtime.clock
@@ -324,7 +250,7 @@ def _writer(runtime: Runtime, job: _Job) -> Writer | Deliberation:
     return Writer(model, job.request, limit=job.limit, thinking=thinks, index=job.index, clock=clock)
 
 
-def _end_thoughts(runtime: Runtime, job: _Job, deliberation: Deliberation) -> None:
+def _end_thoughts(runtime: Runtime, job: Job, deliberation: Deliberation) -> None:
     """Take the thoughts over, after which the choices may have other tokens than right after the prompt."""
     model, _ = runtime.loaded
     job.thoughts, job.writer = deliberation.tokens, None

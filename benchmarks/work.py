@@ -64,9 +64,18 @@ def memory(*others: int) -> dict[str, int]:
         except OSError:
             continue
         kilobytes = {line.split()[0]: int(line.split()[1]) for line in lines if line.startswith("Vm")}
-        figures["resident"] += 1024 * kilobytes["VmRSS:"]
+        figures["resident"] += 1024 * (_proportional(process) or kilobytes["VmRSS:"])
         figures["peak"] += 1024 * kilobytes["VmHWM:"]
     return figures
+
+
+def _proportional(process: int | str) -> int:
+    """Kilobytes of a process, a page that others share with it counted in part; 0 where the system does not tell."""
+    try:
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
 
 
 class Lengths:

@@ -3,7 +3,7 @@
 python tools/reliability.py
 
 Each run of tests/reliability/ leaves its figures in build/reliability.jsonl; the newest of each line and form are kept
-in docs/reliability.json, and the table is made of them.
+in docs/reliability.json, and the table is made of them. Records of tests that are gone are dropped.
 """
 
 from __future__ import annotations
@@ -28,6 +28,17 @@ def newest(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(kept.values(), key=lambda record: (lines.index(record["line"]), record["form"] == "short"))
 
 
+def current(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records whose test is still there."""
+
+    def there(record: dict[str, Any]) -> bool:
+        path, _, name = record["test"].partition("::")
+        file = PROJECT / path
+        return file.exists() and f"def {name.rpartition('::')[2]}(" in file.read_text(encoding="utf-8")
+
+    return [record for record in records if there(record)]
+
+
 def table(records: list[dict[str, Any]]) -> str:
     rows = ["| what | form | seen | seconds | date | test |", "| --- | --- | --- | ---: | --- | --- |"]
     for record in records:
@@ -43,7 +54,7 @@ def main() -> None:
     records = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else []
     if SEEN.exists():
         records += [json.loads(line) for line in SEEN.read_text(encoding="utf-8").splitlines()]
-    records = newest(records)
+    records = newest(current(records))
     KEPT.write_text(json.dumps(records, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     page = PAGE.read_text(encoding="utf-8")
     before, after = page.partition(BEGIN)[0], page.partition(END)[2]

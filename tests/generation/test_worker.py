@@ -23,6 +23,7 @@ from phi_magic.generation.worker import Worker, shared
 from phi_magic.interrupt import Stop
 from tests.architectures import ARCHITECTURES, write
 from tests.conftest import PROJECT
+from tests.processes import gone
 
 HAIKU = "Write a haiku about ice hockey"
 SCHEMA = {"type": "object", "properties": {"cold": {"type": "boolean"}}, "required": ["cold"]}
@@ -45,21 +46,6 @@ def run(script, *arguments, **options):
     return subprocess.run(
         [sys.executable, "-c", script, *map(str, arguments)], capture_output=True, text=True, check=False, **options
     )
-
-
-def alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii") as file:  # noqa: PTH123
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def gone(pid, seconds):
-    deadline = time.monotonic() + seconds
-    while alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return not alive(pid)
 
 
 def record(reply):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.kernel.kernels import LiveKernel
+from tests.processes import gone
 from tests.reliability.models import DEMO
 
 FORK = """
@@ -102,7 +103,9 @@ def test_a_kernel_restarts_in_the_middle_of_an_answer(slow_start, figure, count)
                 kernel.executions.get(
                     message["parent_header"].get("msg_id"), kernel.executions[started]
                 ).messages.append((0.0, message))
+            worker = int(kernel.run("from phi_magic.generation.worker import shared; print(shared.pid)").stdout)
             kernel.manager.restart_kernel(now=False)
+            assert gone(worker, 10)
             kernel.client.wait_for_ready(timeout=60)
             kernel.run(slow_start)
             check_that_it_answers(kernel)

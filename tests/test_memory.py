@@ -11,7 +11,7 @@ import pytest
 
 from phi_magic.engine.memory_estimate import Need, estimate_memory, refusal
 from phi_magic.gguf.checks import read_header
-from phi_magic.machine import Budget, available
+from phi_magic.machine import Budget, available, capacity, graphics
 
 DEMO = Path(__file__).parent.parent / "phi_magic" / "demo" / "phi-demo.gguf"
 MB, GB = 10**6, 10**9
@@ -97,6 +97,23 @@ def test_without_any_limit_of_a_cgroup(machine):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux counts address space so")
+def test_what_the_plan_depends_on_is_the_whole_memory_in_steps(machine):
+    root = machine("proc/meminfo", "MemTotal: 16300000 kB\nMemAvailable: 9000000 kB")
+    assert capacity(root) == 62 * 2**28
+    machine("proc/meminfo", "MemTotal: 16310000 kB\nMemAvailable: 1000000 kB")
+    assert capacity(root) == 62 * 2**28
+    assert capacity(v2(machine, "/kernel", limit=2**30, used=0)) == 2**30
+
+
+def test_the_gpus_are_told_without_their_libraries(machine, monkeypatch):
+    root = machine("proc/meminfo", "MemTotal: 1 kB")
+    assert graphics(root) == []
+    machine("proc/driver/nvidia/gpus/0000:01:00.0/information", "Model: \t\t NVIDIA H100\nIRQ: \t\t 16")
+    machine("sys/class/drm/card0/device/mem_info_vram_total", "17163091968")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert graphics(root) == ["NVIDIA H100", "17163091968 bytes", "CUDA_VISIBLE_DEVICES=0"]
+
+
 def test_a_limit_of_the_shell_counts():
     code = "from phi_magic.machine import available; b = available(); print(b.bytes, b.source)"
     done = subprocess.run(

@@ -20,6 +20,9 @@ from phi_magic.errors import RowsRefused, WorkerEnded
 from phi_magic.generation import chunk as chunks
 from phi_magic.generation import cutting
 from phi_magic.generation import executor as executors
+from phi_magic.interrupt import Interrupted, Stop
+from phi_magic.models import fingerprint
+from phi_magic.models.files import resolve
 from phi_magic.question import make_question
 from phi_magic.replay import Recorded, replay
 from tests.openai_server import OpenAIServer
@@ -217,6 +220,17 @@ def test_a_chunk_that_begins_after_the_interrupt_ends_at_once(phi, tmp_path):
     request = make_question(phi, PROMPTS[0]).request
     order = chunks.Order({"demo": None}, backend_of, tmp_path / "stop", keep_errors=False)
     assert not [event for event in chunks.decode(chunks.answer_chunk([request] * 3, order)).events if event.index > 0]
+
+
+def test_an_interrupt_does_not_wait_for_the_hash_of_the_model(tmp_path, monkeypatch):
+    """A file outside of the hub's cache takes a second for each GB."""
+    copy = tmp_path / "copy.gguf"
+    copy.write_bytes(resolve("demo").path.read_bytes())
+    stop, released = Stop(), threading.Event()
+    monkeypatch.setattr(fingerprint, "file_sha256", lambda path: (stop.set(), released.wait()))
+    with pytest.raises(Interrupted):
+        chunks.sha256_of(str(copy), stop)
+    released.set()
 
 
 def test_all_chunks_have_one_date(phi):

@@ -112,6 +112,15 @@ ARCHITECTURES = {
     "qwen3": Architecture("qwen3", LLAMA | HEAD_NORMS, "qwen2"),
     "gemma2": Architecture("gemma2", LLAMA | POST_NORMS, said=WINDOW, tied=True),
     "gemma3": Architecture("gemma3", LLAMA | POST_NORMS | HEAD_NORMS, said=WINDOW, tied=True, layers=6),
+    "gemma4": Architecture(
+        "gemma4",
+        LLAMA | POST_NORMS | HEAD_NORMS,
+        whole={"rope_freqs.weight": (HEAD // 2,)},
+        said=WINDOW
+        | {"attention.key_length_swa": HEAD, "attention.value_length_swa": HEAD}
+        | {"embedding_length_per_layer_input": 0},
+        tied=True,
+    ),
     "phi2": Architecture("phi2", PHI2, "phi-2", OUTPUT_BIAS),
     "phimoe": Architecture("phimoe", PHIMOE, whole=OUTPUT_BIAS, said=EXPERT_COUNTS),
     "gpt-oss": Architecture(
@@ -235,6 +244,8 @@ def _add_metadata(writer, architecture):
         writer.add_rope_dimension_count(HEAD)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_layer_norm_eps(1e-5)
+    if architecture.name == "gemma4":
+        writer.add_sliding_window_pattern([layer % 2 == 0 for layer in range(architecture.layers)])
     for key, value in architecture.said.items():
         writer.add_uint32(f"{architecture.name}.{key}", value)
 

@@ -389,3 +389,9 @@ def test_a_text_longer_than_any_answer_is_shown_without_markup():
 
 def test_a_long_run_of_blank_lines_in_code_is_not_coloured():
     assert "<span" not in to_html("```c\n" + "\n" * 4000 + "int x;\n```")
+
+
+def test_a_long_text_in_a_table_breaks_no_name_beside_it():
+    shown = Table(["model", "where", "text"], [["phi-3-mini-4k", "downloaded", "long " * 60]]).to_plain()
+    assert "phi-3-mini-4k  downloaded  long" in shown
+    assert max(map(len, shown.splitlines())) <= 114

@@ -1,4 +1,8 @@
-"""A table of texts, for a page and for a terminal."""
+"""A table of texts, for a page and for a terminal.
+
+prettytable 3.18 was tried: to fit a width it narrows every column in proportion, so a model's name breaks within a word
+beside a long text. Here only the widest columns are wrapped.
+"""
 
 from __future__ import annotations
 

@@ -156,3 +156,43 @@ def test_the_out_of_memory_killer_takes_the_model_s_process_and_not_the_kernel(s
     assert seen["kept"]
     assert seen["right"]
     figure("The system's out-of-memory killer in a cgroup of 400 MB", "took the model's process; the next answer right")
+
+
+GROW = """
+import json, os, sys
+from pathlib import Path
+outcome, group, model = sys.argv[1:]
+Path(group, "cgroup.procs").write_text(str(os.getpid()))
+from phi_magic import Phi
+from phi_magic.errors import WorkerEnded
+from phi_magic.generation import process
+bootstrap = process._bootstrap
+process._bootstrap = lambda *pipes: (  # a worker that believes all memory to be free refuses nothing
+    "import phi_magic.engine.runtime as runtime; from phi_magic.machine import Budget; "
+    "runtime.available = lambda: Budget(10**12, 'a test'); " + bootstrap(*pipes)
+)
+phi = Phi(model=model, n_threads=1, temperature=0, max_tokens=8)
+fresh, precious = phi("Write a haiku").text, [1, 2, 3]
+stat = dict(line.split() for line in Path(group, "memory.stat").read_text().splitlines())
+held = int(stat["anon"] if "anon" in stat else stat["rss"])
+limit = next(path for path in (Path(group, "memory.limit_in_bytes"), Path(group, "memory.max")) if path.exists())
+limit.write_text(str(held + 40_000_000))
+try:
+    phi("ice " * 900)
+    said = "it fitted"
+except WorkerEnded as error:
+    said = str(error)
+again = phi("Write a haiku").text
+Path(outcome).write_text(json.dumps({"said": said, "right": again == fresh, "precious": precious}))
+"""
+
+
+@pytest.mark.skipif("sys.platform != 'linux'", reason="cgroups are Linux's")
+def test_a_context_that_grows_beyond_the_cap_takes_the_model_s_process_alone(slow_model, child, figure):
+    with cgroup(1e9) as group:
+        seen = child(GROW, group, slow_model)
+    assert "ended by the system for want of memory (signal 9): it held" in seen["said"]
+    assert "\n" not in seen["said"]
+    assert seen["right"]
+    assert seen["precious"] == [1, 2, 3]
+    figure("A context that grows beyond a cgroup's cap", "took the model's process; the next answer right")

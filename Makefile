@@ -49,12 +49,12 @@ lab: $(LAB)
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) examples/quickstart.ipynb
 
 .PHONY: test
-test: $(DEVELOP)
-	$(BIN)/python -m pytest -m "not torture"
+test: plain
+	$(BIN)/python -m pytest -m "(kernel or hub or browser or packaging) and not torture"
 
 .PHONY: plain
 plain: $(DEVELOP)
-	$(BIN)/python -m pytest -m "$(PLAIN)"
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "$(PLAIN)"
 
 .PHONY: coverage
 coverage: $(DEVELOP)

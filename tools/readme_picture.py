@@ -17,7 +17,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 # tests/ is found once the project's root is on the path
-from tests.browser.frontends import NotebookPage, lab_in_chromium  # noqa: E402
+from tests.browser.frontends import NotebookPage, in_chromium  # noqa: E402
 from tests.notebooks import notebook_of  # noqa: E402
 
 PICTURE = PROJECT / "docs" / "images" / "session.webp"
@@ -53,7 +53,7 @@ class Film:
 
 
 def main() -> None:
-    with lab_in_chromium() as (browser, server):
+    with in_chromium() as (browser, server):
         nbformat.write(notebook_of(*CELLS), server.root / "session.ipynb")
         notebook = NotebookPage(browser.new_page(viewport=SIZE), server)
         notebook.open("session.ipynb")

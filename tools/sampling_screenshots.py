@@ -1,6 +1,7 @@
-"""Take the pictures of the panel, the explorer and the token view: in JupyterLab, in the light and the dark theme.
+"""Take the pictures of the panel, the explorer and the token view, in the light and the dark theme.
 
-python tools/sampling_screenshots.py [FOLDER]     writes {panel,explorer,compare,tokens}-{light,dark}.png into docs/images
+python tools/sampling_screenshots.py [--notebook] [FOLDER]
+    writes {panel,explorer,compare,tokens}-{light,dark}.png into docs/images, from JupyterLab; --notebook: from Notebook 7
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 # tests/ is found once the project's root is on the path
-from tests.browser.frontends import NotebookPage, Server, lab_in_chromium  # noqa: E402
+from tests.browser.frontends import NotebookPage, Server, in_chromium  # noqa: E402
 from tests.notebooks import notebook_of  # noqa: E402
 
 IMAGES = PROJECT / "docs" / "images"
@@ -27,9 +28,10 @@ SETUP = "%load_ext phi_magic\n%config Phi.model = 'demo'"
 
 
 def main() -> None:
-    images = Path(*sys.argv[1:2]) if sys.argv[1:] else IMAGES
+    folders = [word for word in sys.argv[1:] if word != "--notebook"]
+    images = Path(*folders[:1]) if folders else IMAGES
     images.mkdir(parents=True, exist_ok=True)
-    with lab_in_chromium() as (browser, server):
+    with in_chromium("notebook" if "--notebook" in sys.argv[1:] else "lab") as (browser, server):
         for theme, title in THEMES.items():
             _choose(server, title)
             for name, picture in (
@@ -56,7 +58,8 @@ def _open(browser: Browser, server: Server, *cells: str) -> NotebookPage:
     nbformat.write(notebook_of(SETUP, *cells), server.root / "pictures.ipynb")
     notebook = NotebookPage(browser.new_page(viewport={"width": 1000, "height": 900}), server)
     notebook.open("pictures.ipynb")
-    notebook.page.keyboard.press("Control+b")  # Hides the list of files.
+    if server.application == "lab":
+        notebook.page.keyboard.press("Control+b")  # hides the list of files
     for at in range(len(cells) + 1):
         notebook.run(at)
     return notebook

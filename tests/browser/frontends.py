@@ -63,12 +63,12 @@ def running_chromium(path):
 
 
 @contextmanager
-def lab_in_chromium():
-    """For a script: a running Chromium, and JupyterLab's server with folders of its own."""
+def in_chromium(application="lab"):
+    """For a script: a running Chromium, and a front end's server with folders of its own."""
     chromium = find_chromium() or sys.exit(f"error: Chromium is missing: {HOW_TO_GET_CHROMIUM}")
     with (
         tempfile.TemporaryDirectory() as folder,
-        closing(Server("lab", Path(folder))) as server,
+        closing(Server(application, Path(folder))) as server,
         running_chromium(chromium) as browser,
     ):
         yield browser, server.wait()

@@ -46,6 +46,7 @@ function render({ model, el }) {
   const waiting = requestAnimationFrame(() => { insert.hidden = !root.closest(".jp-Notebook"); });
 
   const draw = () => {
+    // JupyterLab 4.6 asks first where a cell of the notebook is not trusted: one that came with the file and was not run.
     insert.dataset.commandlinkerCommand = model.get("command");
     insert.dataset.commandlinkerArgs = model.get("arguments");
     code.textContent = model.get("text");

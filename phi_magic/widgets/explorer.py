@@ -190,7 +190,7 @@ class Explorer:
                 ipywidgets.Box(
                     [column.widget for column in self.columns], layout={"flex_flow": "row wrap", "grid_gap": "24px"}
                 ),
-                Labels(on_enter=self.begin),
+                Labels(self.begin, {self.prompt.description: self.prompt.tooltip}),
             ],
             layout={"max_width": "80em"},
         )

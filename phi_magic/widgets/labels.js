@@ -3,9 +3,14 @@
 const KEYS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown", "Enter", " "];
 const TAKES_KEYS = "input, textarea, select, button, [contenteditable]";
 
-// The pictures on buttons are no part of a button's name.
-const name = (root) => {
+// The pictures on buttons are no part of a button's name; a field has the hint of its label.
+const name = (root, hints) => {
   for (const picture of root.querySelectorAll("button > i")) picture.setAttribute("aria-hidden", "true");
+  for (const label of root.querySelectorAll("label.widget-label")) {
+    const field = label.parentElement.querySelector("input, textarea");
+    const hint = hints[label.textContent] ?? label.title;
+    if (field && hint) field.title = label.title = hint;
+  }
 };
 
 function render({ model, el }) {
@@ -42,13 +47,13 @@ function render({ model, el }) {
   const begin = () => {
     root = el.closest(".widget-vbox");  // not there before the widget is on the page
     if (!root) { waiting = requestAnimationFrame(begin); return; }
-    name(root);
+    name(root, model.get("hints"));
     // What a saved notebook shows in place of the widget is hidden as long as the widget is here.
     const live = [...root.classList].find((one) => one.startsWith("phi-live-"));
     const style = el.appendChild(document.createElement("style"));
     if (live) style.textContent = `.${live.replace("live", "saved")} { display: none; }`;
     observer = new MutationObserver((changes) => {
-      if (changes.some((change) => change.type === "childList")) name(root);
+      if (changes.some((change) => change.type === "childList")) name(root, model.get("hints"));
       if (changes.some((change) => change.type === "attributes")) refocus();
     });
     observer.observe(root, { childList: true, subtree: true, attributes: true, attributeFilter: ["disabled"] });

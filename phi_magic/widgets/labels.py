@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import anywidget
 import traitlets
@@ -14,12 +15,14 @@ class Labels(anywidget.AnyWidget):
 
     Args:
         on_enter: called when somebody presses Ctrl+Enter within the box; without it a notebook runs the cell.
+        hints: of fields by their labels; ipywidgets 8.1 shows the tooltip of some kinds of fields alone.
     """
 
     _esm = (Path(__file__).parent / "labels.js").read_text("utf-8")
     enters = traitlets.Bool().tag(sync=True)
+    hints: Any = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, on_enter: Callable[[], None] | None = None) -> None:
-        super().__init__(layout={"display": "none"}, enters=on_enter is not None)
+    def __init__(self, on_enter: Callable[[], None] | None = None, hints: Mapping[str, str] | None = None) -> None:
+        super().__init__(layout={"display": "none"}, enters=on_enter is not None, hints=dict(hints or {}))
         if on_enter:
             self.on_msg(lambda widget, content, buffers: on_enter())

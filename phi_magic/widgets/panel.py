@@ -63,7 +63,7 @@ class Panel:
                 self.age.widget,
                 self.answer,
                 self.cell,
-                Labels(on_enter=self.ask),
+                Labels(self.ask, {one.description: one.tooltip for one in (self.model, self.system, self.prompt)}),
             ],
             layout={"max_width": "64em"},
         )

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from phi_magic.models.known import KNOWN
 from tests.notebooks import notebook_of
 
 pytestmark = pytest.mark.browser
@@ -107,10 +108,12 @@ def test_ctrl_enter_generates_the_cell_is_copied_and_an_answer_grows_old(open_no
     from playwright.sync_api import expect
 
     notebook = open_notebook(
-        notebook_of(SETUP, "%phi_panel", "print(phi.last.prompt)"), permissions=["clipboard-read", "clipboard-write"]
+        notebook_of(SETUP, "%phi_panel", "print(phi.last and phi.last.prompt)"),
+        permissions=["clipboard-read", "clipboard-write"],
     )
     notebook.run(0)
     notebook.run(1)
+    notebook.run(2)  # a notebook is trusted whose cells were all run
     prompt = notebook.output(1).get_by_placeholder("What to ask")
     prompt.fill(HAIKU)
     number = notebook.prompt(1).text_content()
@@ -122,13 +125,40 @@ def test_ctrl_enter_generates_the_cell_is_copied_and_an_answer_grows_old(open_no
     code.get_by_text("Copied").wait_for()
     assert notebook.page.evaluate("navigator.clipboard.readText()") == code.locator("pre").inner_text()
     assert code.locator("pre").inner_text().startswith("%%phi -m demo --seed ")
+    cells = notebook.page.locator(".jp-Notebook .jp-Cell")
+    code.get_by_role("button", name="Insert as a cell below").click()
+    expect(cells).to_have_count(4)
+    expect(cells.nth(2)).to_contain_text("%%phi -m demo --seed ")
+    assert notebook.prompt(2).text_content().strip() in {"[ ]:", "[\xa0]:"}  # it was not run
     code.get_by_role("checkbox").check()
     expect(code.locator("pre")).to_contain_text("--top-p 0.95")
     slider(notebook, 1, "temperature").press("End")
     status(notebook, 1, "An old answer: temperature (0.8 → 2.0) changed since.").wait_for()
-    notebook.run(2)
-    assert notebook.text(2).strip() == HAIKU
+    notebook.run(3)
+    assert notebook.text(3).strip() == HAIKU
     assert not notebook.console_errors
+
+
+def test_the_model_field_offers_all_models_also_when_it_has_one(open_notebook, servers, application):
+    hub = servers(application).root.parent / "hf" / "hub" / "models--someone--tiny"
+    for part in ("snapshots/c0ffee", "refs"):
+        (hub / part).mkdir(parents=True)
+    (hub / "refs" / "main").write_text("c0ffee")
+    (hub / "snapshots" / "c0ffee" / "tiny.gguf").write_bytes(b"GGUF")
+    notebook = open_notebook(notebook_of(SETUP, "%phi_panel", "print(phi.model)"))
+    notebook.run(0)
+    notebook.run(1)
+    model = notebook.output(1).get_by_role("combobox", name="model")
+    model.click()
+    assert model.input_value() == ""  # the page's list has all that begins with this
+    offered = model.evaluate("field => [...field.list.options].map((one) => one.value)")
+    assert {*KNOWN, "someone/tiny/tiny.gguf"} <= {*offered}
+    model.press("Tab")
+    assert model.input_value() == "demo"
+    model.fill("phi-2")
+    model.press("Tab")
+    notebook.run(2)
+    assert notebook.text(2).strip() == "phi-2"
 
 
 def test_an_answer_streams_and_stops_and_a_cell_waits_its_turn(open_notebook, slow_model):

@@ -2,11 +2,12 @@
 
 import json
 import os
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
-from phi_magic import PhiError
+from phi_magic import Phi, PhiError
 from phi_magic.models import files as models
 from phi_magic.models import lm_studio
 
@@ -30,6 +31,16 @@ def test_a_hub_s_name_is_the_file_that_it_downloaded(home, folder):
     path = put(home / folder, "owner/repo/model.gguf")
     found = models.resolve("owner/repo/model.gguf")
     assert (found.path, found.place) == (path, "LM Studio")
+
+
+def test_it_answers_from_where_it_lies_and_nothing_is_copied(home):
+    demo = files("phi_magic") / "demo" / "phi-demo.gguf"
+    path = put(home / ".lmstudio/models", "owner/repo/model.gguf", demo.read_bytes())
+    before = path.stat()
+    reply = Phi(model="owner/repo/model.gguf", max_tokens=2)("Write a haiku")
+    assert reply.usage.completion_tokens == 2
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert not list(Path(os.environ["HF_HOME"]).rglob("*.gguf"))
 
 
 def test_a_known_name_is_found_too(home):

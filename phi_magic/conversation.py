@@ -21,6 +21,7 @@ from .errors import PhiError
 from .messages import Earlier
 from .paths import expanded, read_text, replacing, show_path
 from .reply import Message, Reply
+from .sampling import scalar
 
 if TYPE_CHECKING:
     from .generation.stream import Stream
@@ -139,7 +140,7 @@ class Conversation:
         Raises:
             PhiError: as there; with ``raw`` too, since raw text knows no turns.
         """
-        if options.get("raw"):
+        if scalar(options.get("raw")) is True:
             raise PhiError("raw text knows no turns: leave out --raw, or --chat")
         with _lock:
             kept = [turn for turn in _turns.get(self.name, ()) if turn.may_count]

@@ -72,7 +72,7 @@ class Phi(Configurable, Settings):
             from .tables.prompts import repeated
 
             seeded = repeated(n, options, self.seed)
-            return self.map([prompt] * n, progress=False, **seeded)
+            return self.map([prompt] * int(n), progress=False, **seeded)
         stream = self.stream(prompt, **options)
         stream.run()
         return stream.reply

@@ -57,7 +57,7 @@ def make_question(
         PhiError: a prompt or an option that cannot be sent.
     """
     settings = configured.settings(options, beside=Options.__annotations__)
-    raw, continues, identify = scalar(raw), scalar(continues), scalar(identify)
+    raw, continues, identify = _flag("raw", raw), _flag("continues", continues), _flag("identify", identify)
     given = None if given is None else checked_text("given", given)
     messages = _messages(prompt, settings["system"], raw)
     known = _tokens(known)
@@ -166,7 +166,15 @@ def _messages(prompt: Prompt, system: str, raw: bool) -> list[Message]:
 
 
 def _is_list(value: Any) -> bool:
-    return isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+    one = scalar(value)
+    return isinstance(one, Iterable) and not isinstance(one, str | bytes | Mapping)
+
+
+def _flag(name: str, value: Any) -> bool:
+    flag = scalar(value)
+    if not isinstance(flag, bool):
+        raise PhiError(f"{name} must be True or False, not {value!r:.60}")
+    return flag
 
 
 def _message(message: Any) -> Message:

@@ -202,7 +202,7 @@ class TestDifferent:
         ({"choices": 5}, "choices has the wrong type"),
         ({"finish_reason": "bored"}, "finish_reason has the wrong type: Invalid enum value 'bored'"),
         ({"finish_reason": ["stop"]}, "finish_reason has the wrong type"),
-        ({"params": {"raw": "yes"}}, "raw has the wrong type"),
+        ({"params": {"raw": "yes"}}, "raw must be True or False"),
         ({"params": {"given": 5}}, "given must be a text"),
         ({"params": {"choices": 5}}, "choices must be a list"),
         ({"params": {"schema": 5}}, "a schema is"),

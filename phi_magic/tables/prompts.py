@@ -8,10 +8,14 @@ from typing import Any, TypeAlias
 
 from ..errors import PhiError
 from ..reply import Prompt
+from ..sampling import scalar
 from ..settings import SEED_MAX, Settings, checked
 
 #: A prompt with its options; an error stands in the place of a prompt that cannot be made.
 Question: TypeAlias = "tuple[Prompt | PhiError, Mapping[str, Any]]"
+
+
+_MOST = 100_000  # answers to one prompt
 
 
 def questions(prompts: Iterable[Any], options: Mapping[str, Any]) -> list[Question]:
@@ -45,8 +49,9 @@ def repeated(count: int, options: Mapping[str, Any], seed: int | None) -> dict[s
     Raises:
         PhiError: ``count`` is no number of answers.
     """
-    if isinstance(count, bool) or not hasattr(count, "__index__") or count < 1:
-        raise PhiError(f"n is how many answers to give, 1 or more, not {count!r}")
+    number: Any = scalar(count)
+    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= _MOST:
+        raise PhiError(f"n is how many answers to give, from 1 to {_MOST:,}, not {count!r:.60}")
     first = options.get("seed", seed)
     if first is None:  # nobody can ask for these answers again: they are not kept
         return {**options, "seed": [secrets.randbelow(SEED_MAX + 1) for _ in range(count)], "cache": False}

@@ -301,6 +301,6 @@ def _read(file: Path) -> list[Turn]:
 
 
 def _turn(plain: Any) -> Turn:
-    if not isinstance(plain["cell"], str | None):
-        raise TypeError("cell must be text")
+    if not isinstance(plain["cell"], str | None) or not isinstance(plain["reply"], dict):
+        raise TypeError("a turn has a cell's name and the record of a reply")
     return Turn(Reply.from_dict(plain["reply"]), plain["cell"])

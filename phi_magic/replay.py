@@ -240,12 +240,12 @@ def _checked(record: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         PhiError: it is not.
     """
-    from msgspec import ValidationError, convert
+    from msgspec import convert
 
     checked = {"messages": [], "engine": {}, "usage": {}, "finish_reason": "stop", **record}
     try:
         convert(checked, Reply)
-    except ValidationError as error:
+    except ValueError as error:  # a lone surrogate too
         raise PhiError(f"its record is not one of an answer: {wrong_type(error)}") from None
     params = checked["params"]
     if new := sorted(set(params) - _SETTINGS - _EXTRAS - _WHERE_ASKED):

@@ -317,6 +317,7 @@ class TestFiles:
             "7",
             "{}",
             '{"phi_magic": "conversation"}',
+            '{"phi_magic": "conversation", "turns": [{"cell": null, "reply": 7}]}',
             '{"phi_magic": "conversation", "turns": [{"cell": null, "reply": {"prompt": 7}}]}',
             "[" * 100_000,
             "\x00\xff",

@@ -200,6 +200,8 @@ class TestDifferent:
         ({"seed": "1"}, "seed has the wrong type"),
         ({"seed": True}, "seed has the wrong type: expected a whole number, got True or False"),
         ({"choices": 5}, "choices has the wrong type"),
+        ({"model": "/dev/zero"}, "/dev/zero: is no ordinary file"),
+        ({"finish_reason": "\ud800"}, "surrogates not allowed"),
         ({"finish_reason": "bored"}, "finish_reason has the wrong type: Invalid enum value 'bored'"),
         ({"finish_reason": ["stop"]}, "finish_reason has the wrong type"),
         ({"params": {"raw": "yes"}}, "raw must be True or False"),
@@ -222,7 +224,7 @@ class TestDifferent:
         ({"engine": {"n_gpu_layers": "all"}}, "n_gpu_layers"),
         ({"model": "nope"}, "unknown model"),
         ({"finish_reason": "interrupted", "usage": {"completion_tokens": 0}}, "before its first token"),
-        ({"finish_reason": "interrupted", "usage": {"completion_tokens": "9"}}, "completion_tokens is '9'"),
+        ({"finish_reason": "interrupted", "usage": {"completion_tokens": "9"}}, "usage.completion_tokens has the wrong type"),
     ],
 )
 def test_a_record_that_nobody_can_run_again_is_named(phi, change, says):

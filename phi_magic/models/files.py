@@ -143,6 +143,8 @@ def _source(name: str) -> ModelFile | tuple[str, str]:
     if name.strip() and os.path.exists(path):  # noqa: PTH110 - Path.exists raises on a NUL
         if not _in_unicode(path):  # such a path can be neither sent to the worker nor written into a record
             raise PhiError(f"{show_path(path)}: the path is not UTF-8; rename the file, or make a link to it that is")
+        if not (path.is_file() or path.is_dir()):  # a device has no end, and opening a FIFO waits for a writer
+            raise PhiError(f"{show_path(path)}: is no ordinary file")
         return ModelFile(name, path.absolute(), filename=path.name)  # the worker process may be in another folder
     hub_name = HUB_NAME.fullmatch(name)
     if hub_name and not name.startswith(".") and ".." not in name.split("/"):

@@ -224,7 +224,10 @@ class TestDifferent:
         ({"engine": {"n_gpu_layers": "all"}}, "n_gpu_layers"),
         ({"model": "nope"}, "unknown model"),
         ({"finish_reason": "interrupted", "usage": {"completion_tokens": 0}}, "before its first token"),
-        ({"finish_reason": "interrupted", "usage": {"completion_tokens": "9"}}, "usage.completion_tokens has the wrong type"),
+        (
+            {"finish_reason": "interrupted", "usage": {"completion_tokens": "9"}},
+            "usage.completion_tokens has the wrong type",
+        ),
     ],
 )
 def test_a_record_that_nobody_can_run_again_is_named(phi, change, says):

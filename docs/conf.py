@@ -27,6 +27,7 @@ version = release = phi_magic.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 nb_execution_mode = "off"  # the notebooks are shown as they are saved; tests/kernel/test_examples.py runs them
+nb_render_markdown_format = "gfm"  # with tables; an answer is no MyST, whose directives would act
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 html_theme = "furo"

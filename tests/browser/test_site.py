@@ -17,10 +17,11 @@ pytestmark = pytest.mark.browser
 PROJECT = Path(__file__).parents[2]
 WIDTHS = (400, 1280)
 SCHEMES = ("light", "dark")
-# What sticks out of the page, and what has not been drawn.
+# What sticks out of the page, images that have not been drawn, and tables of an answer that are no tables.
 LOOK = """() => ({
     width: document.documentElement.scrollWidth - innerWidth,
     images: [...document.querySelectorAll("img[src]")].filter(image => !image.complete || !image.naturalWidth).map(image => image.src),
+    tables: [...document.querySelectorAll(".cell_output p")].filter(p => p.innerText.startsWith("|")).length,
 })"""
 
 
@@ -59,7 +60,7 @@ def test_every_page_fits_the_screen_shows_its_images_and_has_no_error(site, chro
             for width in WIDTHS:
                 page.set_viewport_size({"width": width, "height": 900})
                 looked = page.evaluate(LOOK)
-                if looked["width"] > 0 or looked["images"]:
+                if looked["width"] > 0 or looked["images"] or looked["tables"]:
                     seen.append((f"{path}, {width} pixels, {scheme}", looked))
     page.close()
     assert not seen

@@ -31,12 +31,13 @@ from benchmarks import report, stand_in
 from benchmarks.__main__ import DEMO, DOCUMENT, FOLDER, insert, warm
 from benchmarks.contenders import PROJECT
 from benchmarks.report import Goal, Measure
+from phi_magic.machine import physical_cores
 
 BEFORE = "f559907"  #: the last commit that evaluated one prompt after another
 _SERVER = PROJECT / "build" / "llama-server" / "cmake" / "bin" / "llama-server"
 _SLOTS = 32
-_CHOICES = ("content", "discontent", "neither")
-_INSTRUCTION = "Read what a guest wrote about a restaurant. Say in one word whether the guest was content."
+_CHOICES = ("good", "bad", "mixed")  # of one token each, as labels mostly are
+_INSTRUCTION = "Read what a guest wrote about a restaurant. Say in one word whether the evening was good, bad or mixed."
 _WORDS = (
     "the soup fish bread wine service table music light price room garden was good late warm cold and very not".split()
 )
@@ -120,14 +121,16 @@ class Work:
 
 def _short() -> list[str]:
     """Thirty-two prompts of 12 tokens in Phi-3's template, the last of their words different."""
-    return [f"Say a word on {noun} and {other}" for noun, other in zip(_NOUNS[:16] * 2, _NOUNS[4:] * 2, strict=True)]
+    return [
+        f"Say a few words on {noun} and {other}" for noun, other in zip(_NOUNS[:16] * 2, _NOUNS[4:] * 2, strict=True)
+    ]
 
 
 def _rows(count: int) -> list[str]:
-    """Rows of about 60 tokens in Phi-3's template: instructions first, then 25 to 32 words of a row."""
+    """Rows of about 60 tokens in Phi-3's template: instructions first, then 30 to 37 words of a row."""
     return [
         " ".join(
-            [_INSTRUCTION, *(_WORDS[(7 * number + step * place) % len(_WORDS)] for place in range(25 + number % 8))]
+            [_INSTRUCTION, *(_WORDS[(7 * number + step * place) % len(_WORDS)] for place in range(30 + number % 8))]
         )
         for number, step in zip(range(count), itertools.cycle([3, 7, 9, 11, 13]), strict=False)
     ]
@@ -196,7 +199,19 @@ def _server(model: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    command = [_SERVER, "-m", model, "--parallel", str(_SLOTS), "-c", str(256 * _SLOTS), "-t", "2", "--port", str(port)]
+    command = [
+        _SERVER,
+        "-m",
+        model,
+        "--parallel",
+        str(_SLOTS),
+        "-c",
+        str(256 * _SLOTS),
+        "-t",
+        str(physical_cores()),
+        "--port",
+        str(port),
+    ]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             while not _healthy(url):
@@ -286,13 +301,14 @@ def show(results: Mapping[str, Any], works: Mapping[str, Work], lengths: Sequenc
     there = [name for name in titles if name in rounds]
     lines = ["| | " + " | ".join(titles[name] for name in there) + " |", "| --- |" + " ---: |" * len(there)]
     lines += [f"| {one.title} | " + " | ".join(one.show(rounds[name]) for name in there) + " |" for one in measures]
-    held = results["memory"][0] if results["memory"] else {}
-    lines += [
-        f"| memory of kernel and worker, shipped model, {rows:,} rows, MB | {held[str(rows)] / 1e6:.1f} |"
-        + " |" * (len(there) - 1)
-        for rows in lengths
-        if held
-    ]
+    if held := {int(rows): size for one in results["memory"] for rows, size in one.items()}:
+        few, many = lengths
+        each = (held[many] - held[few]) / (many - few)
+        memory = {f"of {rows:,} rows, MB": held[rows] / 1e6 for rows in lengths} | {
+            "of each further row, kB": each / 1e3
+        }
+        rest = " |" * (len(there) - 1)
+        lines += [f"| kernel and worker, shipped model, {what} | {value:.1f} |{rest}" for what, value in memory.items()]
     return ["\n".join(lines), report.goals(results, GOALS)]
 
 

@@ -10,8 +10,8 @@ from IPython.core.error import UsageError
 
 from phi_magic import Phi, PhiError
 from phi_magic.__main__ import main
-from phi_magic.engine import engine
 from phi_magic.engine.engine import Engine
+from phi_magic.generation import request
 from phi_magic.replay import Recorded, difference, recorded_in, replay
 from tests.architectures import ARCHITECTURES, TEMPLATE, write
 from tests.notebooks import notebook_of
@@ -118,7 +118,7 @@ class TestSame:
                 return datetime.now(tz) + timedelta(days=1)
 
         reply = ask()
-        monkeypatch.setattr(engine, "datetime", Tomorrow)
+        monkeypatch.setattr(request, "datetime", Tomorrow)
         assert ask().tokens != reply.tokens  # the date is a part of the prompt
         outcome = again(reply.to_dict(), reply.text, phi)
         assert outcome.same

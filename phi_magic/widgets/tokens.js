@@ -24,6 +24,7 @@ function render({ model, el }) {
   plain.dir = "auto";
   plain.hidden = true;
   const legend = make(root, "div", "phi-legend");
+  text.before(legend);  // where no menu covers it
   const scale = make(legend, "select");
   scale.setAttribute("aria-label", "what the shades show");
   scale.title = "In bits, answers can be compared; by its place, each token is told apart from the others of this answer";

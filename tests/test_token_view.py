@@ -12,7 +12,7 @@ from phi_magic import Phi
 from phi_magic.engine.context import Context
 from phi_magic.engine.engine import Engine
 from phi_magic.rendering.shades import legend, shade, shades
-from phi_magic.rendering.token_shading import describe, kind, percent, shown, to_html, to_text
+from phi_magic.rendering.token_shading import describe, kind, percent, shown, summary, to_html, to_text
 from phi_magic.reply import Alternative, Token
 from phi_magic.widgets.tokens import TokenView
 
@@ -327,3 +327,10 @@ class TestBranching:
         assert [len(token.top) for token in shell.user_ns["answer"].tokens] == [5, 5]
         with pytest.raises(UsageError, match="top_logprobs must be"):
             shell.run_cell_magic("phi", "-m demo --top-logprobs -1", "Write a haiku")
+
+
+@pytest.mark.parametrize(
+    ("probability", "said"), [(1 / 3.2711, "3.27"), (1 / 1350.4, "1,350"), (1 / 146_720, "146,720")]
+)
+def test_a_large_perplexity_is_a_whole_number(probability, said):
+    assert f" · perplexity {said} · " in summary([token(" ice", probability)], " ice")

@@ -121,11 +121,12 @@ def summary(tokens: Sequence[Token], text: str) -> str:
     """One line on how a text surprised: perplexity, bits for each token and character, and the greatest surprises."""
     each = [bits(token.logprob) for token in tokens]
     total = sum(each)
+    perplexity = 2 ** (total / max(1, len(tokens)))
     greatest = sorted(zip(each, tokens, strict=True), key=lambda pair: -pair[0])[:3]
     return " · ".join(
         [
             f"{len(tokens)} token{'s' * (len(tokens) != 1)}",
-            f"perplexity {2 ** (total / max(1, len(tokens))):.3g}",
+            f"perplexity {perplexity:,.0f}" if perplexity >= 100 else f"perplexity {perplexity:.3g}",
             f"surprise {total / max(1, len(tokens)):.2f} bits a token, {total / max(1, len(text)):.2f} a character",
             "most at " + ", ".join(f"{shown(token.text)} ({surprise:.1f} bits)" for surprise, token in greatest),
         ]

@@ -54,7 +54,8 @@ test: plain
 
 .PHONY: plain
 plain: $(DEVELOP)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "$(PLAIN)"
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "$(PLAIN) and not alone"
+	$(BIN)/python -m pytest -m "$(PLAIN) and alone"
 
 .PHONY: coverage
 coverage: $(DEVELOP)

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         status = INTERRUPTED
     except OSError as error:
-        if error.filename is not None:  # not one of writing to a stream that is open
+        if error.errno is None or error.filename is not None:  # not one of writing to a stream that is open
             raise
         # What is still in the buffer cannot be written either, and Python would report that when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -12,6 +12,11 @@ import pytest
 
 from tests.hostile_texts import STEERING
 
+# pexpect forks, and the tests of training have imported JAX, which warns of that, where they ran in the same process.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*fork:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 IPYTHON = [sys.executable, "-m", "IPython", "--no-banner", "--colors=nocolor", "--no-confirm-exit"]
 SCRIPT = """\
 %load_ext phi_magic

@@ -96,6 +96,8 @@ class Progress:
         one = self._prompt_tokens / self._prompts + expected
         begun = sum(min(tokens, expected) for tokens in self._begun.values())
         rows = self.count - self.failed - self.reused
+        if not rows:
+            return 1.0
         return min((self._prompt_tokens + self._finished_tokens + begun) / (one * rows), 1.0) if one else 0.0
 
     @property

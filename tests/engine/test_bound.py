@@ -61,21 +61,18 @@ def test_more_memory_than_work_may_take_is_an_error_and_later_work_may_take_it()
         for at, one in enumerate(ENDLESS_TEMPLATES)
     ],
 )
-def test_a_chat_template_that_never_ends_is_one_line_and_the_next_question_is_answered(
-    phi, tmp_path, monkeypatch, template
-):
-    monkeypatch.setattr(architectures, "TEMPLATE", template)
+def test_a_chat_template_that_never_ends_is_one_line_and_the_next_question_is_answered(phi, tmp_path, template):
     path = tmp_path / "endless.gguf"
-    architectures.write(path, architectures.ARCHITECTURES["phi3"])
+    architectures.write(path, architectures.ARCHITECTURES["phi3"], template=template)
     with pytest.raises(PhiError) as caught:
         phi("ice", model=str(path))
     assert len(str(caught.value).splitlines()) == 1
     assert phi("Write a haiku", max_tokens=3).text
 
 
-def test_where_no_other_thread_gets_to_run_the_system_ends_the_process(phi, tmp_path, monkeypatch):
-    monkeypatch.setattr(architectures, "TEMPLATE", "{{ 9 ** (9 ** 9) }}")  # one computation in C
+def test_where_no_other_thread_gets_to_run_the_system_ends_the_process(phi, tmp_path):
     path = tmp_path / "endless.gguf"
-    architectures.write(path, architectures.ARCHITECTURES["phi3"])
+    template = "{{ 9 ** (9 ** 9) }}"  # one computation in C
+    architectures.write(path, architectures.ARCHITECTURES["phi3"], template=template)
     with pytest.raises(PhiError, match=r"SIGALRM.*time was up"):
         phi("ice", model=str(path))

@@ -9,6 +9,7 @@ import pytest
 from tests.hub.server import Hub
 from tests.reliability.models import DEMO
 
+pytestmark = pytest.mark.alone
 LINE = "Interrupts at random moments of "
 SOON, SOON_WHILE_LOADING = 0.25, 1.0  # seconds
 

@@ -50,7 +50,7 @@ lab: $(LAB)
 
 .PHONY: test
 test: plain
-	$(BIN)/python -m pytest -m "(kernel or hub or browser or packaging) and not torture"
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "(kernel or hub or browser or packaging) and not torture"
 
 .PHONY: plain
 plain: $(DEVELOP)

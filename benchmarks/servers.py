@@ -144,7 +144,8 @@ async def _generate_load(url: str, bodies: list[bytes]) -> int:
     """Send requests, 32 at a time, and read the answers' bytes; returns the tokens that they have."""
     waiting = iter(bodies)
     headers = {"Content-Type": "application/json"}
-    async with http().AsyncClient(timeout=600) as session:
+    fresh = http().Limits(max_keepalive_connections=0)  # llama-server closes a connection after some requests
+    async with http().AsyncClient(timeout=600, limits=fresh) as session:
 
         async def work() -> int:
             written = 0

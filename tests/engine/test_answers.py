@@ -5,7 +5,6 @@ from collections import Counter
 
 import pytest
 
-from phi_magic import Phi
 from phi_magic.engine import answers, runtime
 from phi_magic.engine.batch import WIDE, Batch
 from phi_magic.engine.engine import Engine
@@ -19,20 +18,6 @@ from phi_magic.models.files import resolve
 SHORT = [
     f"Write a few lines about {word}" for word in ("ice", "snow", "tea", "rain", "bees", "cats", "trains", "night")
 ]
-
-
-@pytest.fixture
-def engine():
-    engine = Engine()
-    yield engine
-    engine.unload()
-
-
-@pytest.fixture
-def phi(engine):
-    phi = Phi(model="demo", seed=1)
-    phi.backend = engine
-    return phi
 
 
 @pytest.fixture

@@ -5,29 +5,14 @@ from statistics import median
 
 import pytest
 
-from phi_magic import Phi, PhiError
+from phi_magic import PhiError
 from phi_magic.engine import model as models
 from phi_magic.engine import runtime, saved_states
-from phi_magic.engine.engine import Engine
 from phi_magic.engine.model import Model
 from phi_magic.interrupt import Stop
 from phi_magic.machine import Budget
 from phi_magic.models.files import resolve
 from tests.architectures import ARCHITECTURES, write
-
-
-@pytest.fixture
-def engine():
-    engine = Engine()
-    yield engine
-    engine.unload()
-
-
-@pytest.fixture
-def phi(engine):
-    phi = Phi(model="demo", seed=1)
-    phi.backend = engine
-    return phi
 
 
 @pytest.fixture

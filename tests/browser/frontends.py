@@ -200,9 +200,15 @@ class NotebookPage:
         return self.cell(index).locator(".jp-InputPrompt")
 
     def run(self, index):
+        """Run a cell and wait until it is done and its output is drawn: both come after its number."""
         earlier = self.prompt(index).text_content()
         self.start(index)
         self.wait(index, earlier)
+        self.page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(state="attached")
+        self.page.wait_for_function(
+            "output => !output.querySelector('.jp-RenderedHTMLCommon:empty')",
+            arg=self.cell(index).locator(".jp-Cell-outputArea").element_handle(),
+        )
 
     def run_all(self):
         self.menu("Run", "Run All Cells")

@@ -29,8 +29,13 @@ def test_the_table_fills_in_in_place(phi):
 
 
 def test_an_interrupt_keeps_what_is_there(phi):
+    sent = []
+
     def interrupt(message):
-        if message["msg_type"] == "update_display_data" and "tokens" in message["content"]["data"]["text/plain"]:
+        if sent or message["msg_type"] != "update_display_data":
+            return
+        if "tokens" in message["content"]["data"]["text/plain"]:
+            sent.append(message)
             phi.interrupt()
 
     asked = phi.submit("%%phi_sweep seed=1:4 -n 2000 -o kept\nWrite about ice")

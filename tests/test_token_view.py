@@ -239,7 +239,7 @@ class TestBranching:
         kept, new = tokens.replies[1].text, tokens.replies[3].text
         self.choose(tokens, 3, "replace")
         assert [reply.text for reply in tokens.replies.values()] == [new, kept]
-        assert tokens.widget.children[:2] == (tokens.branches[3], tokens.branches[1])
+        assert tokens._shown.children == (tokens.branches[3], tokens.branches[1])
         assert tokens.branches[3].choices == {}
 
     def test_a_branch_whose_origin_is_gone_can_no_longer_replace_it(self, tokens):

@@ -75,7 +75,9 @@ class TokenView:
         )
         self.stop.on_click(lambda _: self._worker.stop())
         self.controls = ipywidgets.HBox([self.stop, self.status, Labels()])
-        self.widget = ipywidgets.VBox()
+        # Branches come and go in a box of their own: what follows a changed child is drawn anew, `Labels` must stay.
+        self._shown = ipywidgets.VBox()
+        self.widget = ipywidgets.VBox([self._shown, self.controls])
         self._add(
             reply,
             Branch(
@@ -182,7 +184,7 @@ class TokenView:
                 if answer.origin is None
                 else {name: [text.format(answer.origin + 1), hint] for name, (text, hint) in _CHOICES.items()}
             )
-        self.widget.children = [*self.branches.values(), self.controls]
+        self._shown.children = list(self.branches.values())
 
     def _scaled(self, change: Any) -> None:
         for branch in self.branches.values():

@@ -90,11 +90,11 @@ def test_a_legend_two_scales_plain_text_and_what_becomes_of_a_branch(open_notebo
         output.get_by_role("button", name="Discard").wait_for()
         new = branches.nth(1).locator(".phi-branch-text button:not(.phi-begun)").first
         new.wait_for()
+        notebook.page.locator(".phi-branch-choices button:enabled").first.wait_for()
         notebook.page.wait_for_function(
             "one => { const box = one.getBoundingClientRect(); return box.top >= 0 && box.bottom <= innerHeight; }",
             arg=new.element_handle(),
         )
-        notebook.page.locator(".phi-branch-choices button:enabled").first.wait_for()
         if discarded:
             output.get_by_role("button", name="Discard").click()
             branches.nth(1).wait_for(state="detached")

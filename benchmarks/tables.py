@@ -96,8 +96,8 @@ def main() -> int:
         warm(model)
     loads = [os.getloadavg()[0]]
     works = {
-        "short": Work(_short(), {"max_tokens": tokens}, {"max_tokens": tokens}),
-        "rows": Work(_rows(options.rows), {"choices": _CHOICES}, {"max_tokens": 1}),
+        "short": TableWork(_short(), {"max_tokens": tokens}, {"max_tokens": tokens}),
+        "rows": TableWork(_rows(options.rows), {"choices": _CHOICES}, {"max_tokens": 1}),
     }
     rounds = measure(model, works, options.rounds)
     memory = _memory(lengths)
@@ -111,7 +111,7 @@ def main() -> int:
 
 
 @dataclass(frozen=True)
-class Work:
+class TableWork:
     """Prompts and options; programs that know no choices are given ``other`` options."""
 
     prompts: Sequence[str]
@@ -136,7 +136,7 @@ def _rows(count: int) -> list[str]:
     ]
 
 
-def measure(model: Path, works: Mapping[str, Work], rounds: int) -> dict[str, list[dict[str, Any]]]:
+def measure(model: Path, works: Mapping[str, TableWork], rounds: int) -> dict[str, list[dict[str, Any]]]:
     """What each contender took for each work, round by round."""
     found: dict[str, list[dict[str, Any]]] = {}
     before = _tree(BEFORE)
@@ -230,7 +230,7 @@ def _healthy(url: str) -> bool:
         return False
 
 
-def _post_all(url: str, work: Work) -> dict[str, Any]:
+def _post_all(url: str, work: TableWork) -> dict[str, Any]:
     """What a server takes for all prompts of a work, with as many requests at a time as it has slots."""
 
     def post(prompt: str) -> Any:
@@ -288,7 +288,7 @@ GOALS = [
 ]
 
 
-def show(results: Mapping[str, Any], works: Mapping[str, Work], lengths: Sequence[int]) -> list[str]:
+def show(results: Mapping[str, Any], works: Mapping[str, TableWork], lengths: Sequence[int]) -> list[str]:
     """The tables: what was measured, and the goals."""
     rounds = results["rounds"]
     first = rounds["phi_magic"][0]

@@ -15,7 +15,9 @@ PACKAGE = Path(__file__).parent.parent / "phi_magic"
 ROOMS = {
     "llama_cpp": {"engine.llama"},
     "huggingface_hub": {"models.hub_cache"},
-    "ipywidgets": {f"widgets.{name}" for name in ("column", "controls", "explorer", "panel", "seed", "tokens")},
+    "ipywidgets": {
+        f"widgets.{name}" for name in ("controls", "explorer", "explorer_column", "panel", "seed", "tokens")
+    },
     "anywidget": {f"widgets.{name}" for name in ("bars", "code", "curve", "labels", "sliders", "tokens")},
 }
 
@@ -75,6 +77,16 @@ def test_imports_between_modules_make_no_circle():
     assert "errors" in known
     graph = {name: set(neighbours(name, path, known)) for name, path in known.items()}
     TopologicalSorter(graph).prepare()  # Raises CycleError with the circle.
+
+
+def test_no_two_classes_share_a_name():
+    places = {}
+    for name, path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name.lstrip("_"), []).append(name)
+    assert places.pop("Phi") == ["magics.configuring", "phi"]  # `%config` calls a configurable by its class's name
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
 
 
 def test_every_import_can_be_read_from_the_source():

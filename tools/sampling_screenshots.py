@@ -18,7 +18,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 # tests/ is found once the project's root is on the path
-from tests.browser.frontends import NotebookPage, Server, in_chromium  # noqa: E402
+from tests.browser.frontends import JupyterServer, NotebookPage, in_chromium  # noqa: E402
 from tests.notebooks import notebook_of  # noqa: E402
 
 IMAGES = PROJECT / "docs" / "images"
@@ -45,7 +45,7 @@ def main() -> None:
                 print(path)
 
 
-def _choose(server: Server, theme: str) -> None:
+def _choose(server: JupyterServer, theme: str) -> None:
     request = urllib.request.Request(  # noqa: S310  the server is our own, on the loopback
         f"{server.url}/lab/api/settings/@jupyterlab/apputils-extension:themes",
         data=json.dumps({"raw": json.dumps({"theme": theme})}).encode(),
@@ -54,7 +54,7 @@ def _choose(server: Server, theme: str) -> None:
     urllib.request.urlopen(request).close()  # noqa: S310
 
 
-def _open(browser: Browser, server: Server, *cells: str) -> NotebookPage:
+def _open(browser: Browser, server: JupyterServer, *cells: str) -> NotebookPage:
     nbformat.write(notebook_of(SETUP, *cells), server.root / "pictures.ipynb")
     notebook = NotebookPage(browser.new_page(viewport={"width": 1000, "height": 900}), server)
     notebook.open("pictures.ipynb")
@@ -74,14 +74,14 @@ def _take(notebook: NotebookPage, cell: int, path: Path) -> None:
     notebook.page.context.close()
 
 
-def _panel(browser: Browser, server: Server, path: Path) -> None:
+def _panel(browser: Browser, server: JupyterServer, path: Path) -> None:
     notebook = _open(browser, server, f"%config Phi.seed = 7\n%phi_panel {HAIKU}")
     notebook.output(1).get_by_role("button", name="Generate").click()
     notebook.output(1).get_by_role("status").filter(has_text="seed 7").wait_for()
     _take(notebook, 1, path)
 
 
-def _explorer(browser: Browser, server: Server, path: Path) -> None:
+def _explorer(browser: Browser, server: JupyterServer, path: Path) -> None:
     notebook = _open(browser, server, f"%phi_explore -t 1.5 --top-p 0.9 {HAIKU}")
     likeliest = notebook.output(1).get_by_role("button", name="Likeliest")
     for count in range(1, 4):
@@ -90,14 +90,14 @@ def _explorer(browser: Browser, server: Server, path: Path) -> None:
     _take(notebook, 1, path)
 
 
-def _compare(browser: Browser, server: Server, path: Path) -> None:
+def _compare(browser: Browser, server: JupyterServer, path: Path) -> None:
     line = f'%phi_explore --compare "-t 1.5 --top-p 1" "-t 1.5 --top-p 0.9" --seed 4 {HAIKU}'
     notebook = _open(browser, server, line)
     notebook.page.set_viewport_size({"width": 1400, "height": 1250})
     _take(notebook, 1, path)
 
 
-def _tokens(browser: Browser, server: Server, path: Path) -> None:
+def _tokens(browser: Browser, server: JupyterServer, path: Path) -> None:
     notebook = _open(browser, server, f"%%phi -f tokens --seed 7\n{HAIKU}")
     notebook.output(1).locator(".phi-branch-text button").nth(2).focus()
     _take(notebook, 1, path)

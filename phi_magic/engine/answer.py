@@ -28,7 +28,7 @@ _WORDY = 200  # characters for each token of the context
 
 
 @dataclass(frozen=True)
-class Prompt:
+class TokenizedPrompt:
     """A prompt as the model reads it."""
 
     tokens: list[int] = field(default_factory=list)
@@ -152,7 +152,7 @@ def look(
     )
 
 
-def read_prompt(runtime: Runtime, model: Model, request: GenerationRequest) -> tuple[Prompt, int, int]:
+def read_prompt(runtime: Runtime, model: Model, request: GenerationRequest) -> tuple[TokenizedPrompt, int, int]:
     """Return the prompt, how many tokens the answer may have, and how many of the oldest turns were left out.
 
     Raises:
@@ -200,7 +200,7 @@ def record(model: Model, plan: Plan, room: int, date: str) -> dict[str, Any]:
 
     Args:
         room: tokens of the prompt and of the longest answer.
-        date: :attr:`Prompt.date`.
+        date: :attr:`TokenizedPrompt.date`.
     """
     factors = model.rope_factors(room)
     return plan.to_dict() | ({"rope": factors} if factors else {}) | ({"now": date} if date else {})
@@ -208,7 +208,7 @@ def record(model: Model, plan: Plan, room: int, date: str) -> dict[str, Any]:
 
 def _fitted(
     runtime: Runtime, model: Model, request: GenerationRequest, messages: Sequence[ChatMessage]
-) -> tuple[Prompt, int]:
+) -> tuple[TokenizedPrompt, int]:
     """Return a conversation cut to fit the context, and how many of its oldest turns were left out."""
     with runtime.bound("fitting the conversation to the context"):
         return fit(
@@ -240,10 +240,12 @@ def _rendered(runtime: Runtime, model: Model, request: GenerationRequest, messag
         )
 
 
-def _read(runtime: Runtime, model: Model, request: GenerationRequest, messages: Sequence[ChatMessage]) -> Prompt:
+def _read(
+    runtime: Runtime, model: Model, request: GenerationRequest, messages: Sequence[ChatMessage]
+) -> TokenizedPrompt:
     prompt = _rendered(runtime, model, request, messages)
     with runtime.bound("cutting the prompt into tokens"):
-        return Prompt(model.tokenize(prompt.text, shield=prompt.shield), prompt.date)
+        return TokenizedPrompt(model.tokenize(prompt.text, shield=prompt.shield), prompt.date)
 
 
 def _history(runtime: Runtime, model: Model, request: GenerationRequest, text: str) -> list[int]:

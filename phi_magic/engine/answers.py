@@ -15,7 +15,7 @@ from ..errors import PhiError, RowsRefused
 from ..generation.backend import Event, Finished, OnStatus, Started, ignore_status
 from ..generation.request import GenerationRequest, ModelReference
 from ..interrupt import Interrupted, Stop
-from .answer import Prompt, record, thinking, write
+from .answer import TokenizedPrompt, record, thinking, write
 from .batch import Batch
 from .choices import Ballot, decide, read_choices
 from .deliberation import Deliberation
@@ -49,7 +49,7 @@ def write_all(
     groups: dict[ModelReference, list[Job]] = {}
     refused: dict[int, PhiError] = {}
     for index, request in enumerate(requests):
-        groups.setdefault(request.model, []).append(Job(index, request, Prompt(), 0, 0))
+        groups.setdefault(request.model, []).append(Job(index, request, TokenizedPrompt(), 0, 0))
     reading = Reading(len(requests), on_status, runtime.clock)
     for model, jobs in groups.items():
         if len(groups) == 1:  # of several models, each is loaded once: when its requests are answered
@@ -237,7 +237,7 @@ def _step(runtime: Runtime, job: Job, logits: NDArray[np.float32], *, keep_error
     yield msgspec.structs.replace(end, reason="error", error=error) if error else end
     if job.writer:
         job.writer.close()
-    job.writer, job.prompt = None, Prompt()
+    job.writer, job.prompt = None, TokenizedPrompt()
 
 
 def _writer(runtime: Runtime, job: Job) -> Writer | Deliberation:

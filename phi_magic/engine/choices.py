@@ -17,7 +17,7 @@ from ..errors import PhiError
 from ..generation.backend import Event, Finished, Started, Step
 from ..generation.request import GenerationRequest
 from ..interrupt import Stop
-from .answer import Prompt, record, rendered
+from .answer import TokenizedPrompt, record, rendered
 from .batch import WIDE, Batch
 from .context import SLICE_MAX
 from .model import Model
@@ -43,7 +43,7 @@ class Ballot:
 
     index: int
     request: GenerationRequest
-    prompt: Prompt
+    prompt: TokenizedPrompt
     options: list[list[int]]
     left_out: int = 0
     load: float = 0.0

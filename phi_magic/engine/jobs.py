@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from ..generation.backend import OnStatus
 from ..generation.request import GenerationRequest
-from .answer import Prompt, read_prompt
+from .answer import TokenizedPrompt, read_prompt
 from .batch import WIDE
 from .choices import read_choices
 from .deliberation import Deliberation
@@ -28,7 +28,7 @@ class Job:
 
     index: int
     request: GenerationRequest
-    prompt: Prompt
+    prompt: TokenizedPrompt
     limit: int
     left_out: int
     load: float = 0.0

@@ -301,7 +301,7 @@ def _bootstrap(calls: int, answers: int) -> str:
     A file there that is named like a library would be imported instead of the library.
     """
     path = [_PACKAGE, *(entry for entry in sys.path if entry not in ("", _PACKAGE))]
-    return f"import sys; sys.path[:] = {path!r}; from phi_magic.engine.server import main; main({calls}, {answers})"
+    return f"import sys; sys.path[:] = {path!r}; from phi_magic.engine.call_loop import main; main({calls}, {answers})"
 
 
 def _environment() -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..conversation import forget
 from . import ask, chat, explore, fix, map, models, panel, replay, score, sweep  # noqa: A004 (named for its magic)
-from .asking import Question, Shown
+from .asking import QuestionMark, Shown
 from .completing import IDENTIFIER, Completer, completer, matcher
 from .configuring import Phi
 
@@ -57,7 +57,7 @@ def load(shell: InteractiveShell) -> None:
             shell.events.register(event, listener)
     shell.configurables.append(phi)  # type: ignore[arg-type]  # a list of configurables, typed as of shells
     shell.Completer.custom_matchers.append(matcher(shell, COMPLETERS))
-    shell.input_transformer_manager.token_transformers.append(Question)
+    shell.input_transformer_manager.token_transformers.append(QuestionMark)
     shell.ast_transformers.append(Shown())
 
 
@@ -100,5 +100,5 @@ def _remove(shell: InteractiveShell) -> None:
         one for one in shell.Completer.custom_matchers if getattr(one, "matcher_identifier", "") != IDENTIFIER
     ]
     transformers = shell.input_transformer_manager.token_transformers
-    transformers[:] = [one for one in transformers if one is not Question]
+    transformers[:] = [one for one in transformers if one is not QuestionMark]
     shell.ast_transformers[:] = [one for one in shell.ast_transformers if not isinstance(one, Shown)]

@@ -16,7 +16,7 @@ _ASKS = re.compile(
 )
 
 
-class Question(HelpEnd):
+class QuestionMark(HelpEnd):
     """``%phi What is a token?`` asks the model, as ``%phi What is a token`` does; ``%phi?`` is still help."""
 
     priority = HelpEnd.priority - 1

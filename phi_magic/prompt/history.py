@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from ..generation.request import ChatMessage
 
-Prompt = TypeVar("Prompt", bound=Sized)
+Read = TypeVar("Read", bound=Sized)
 
 #: What is estimated to have more tokens than this part of the room is not rendered to see whether it fits.
 _SURELY = 1.25
@@ -26,12 +26,12 @@ _SURELY = 1.25
 
 def fit(
     messages: Sequence[ChatMessage],
-    read: Callable[[Sequence[ChatMessage]], Prompt],
+    read: Callable[[Sequence[ChatMessage]], Read],
     size: Callable[[str], int],
     *,
     answer: int,
     ceiling: int,
-) -> tuple[Prompt, int]:
+) -> tuple[Read, int]:
     """Leave out as few blocks of the oldest turns as make a conversation fit the context.
 
     The answer must fit too; a quarter of the context is room enough for it. The system message and the question always
@@ -56,7 +56,7 @@ def fit(
     rest = [*accumulate(reversed(texts))][::-1]  # about how many tokens the texts have from each turn on
 
     @cache
-    def without(count: int) -> Prompt:
+    def without(count: int) -> Read:
         return read([*system, *messages[turns[count] :]] if count else messages)
 
     def fits(count: int) -> bool:

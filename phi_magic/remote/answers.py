@@ -24,35 +24,38 @@ _EARLY = {"content_filter", "abort", "error", "cancelled"}  # a server's reasons
 _BEYOND = 16  # pieces more than tokens were asked for, until a server does not stop
 
 
-class _Alternative(msgspec.Struct):
+class _SentAlternative(msgspec.Struct):
     token: str
     logprob: float | None = None
     id: int | None = None
     bytes: list[Byte] | None = None
 
 
-class _Token(_Alternative):
-    top_logprobs: list[_Alternative] | None = None
+class _SentToken(_SentAlternative):
+    top_logprobs: list[_SentAlternative] | None = None
 
 
 class _Logprobs(msgspec.Struct):
     """The log-probabilities: in a chat under ``content``, in a completion as the lists of OpenAI's first endpoint."""
 
-    content: list[_Token] | None = None
+    content: list[_SentToken] | None = None
     tokens: list[str] | None = None
     token_logprobs: list[float | None] | None = None
     top_logprobs: list[dict[str, float | None] | None] | None = None
 
-    def records(self) -> list[_Token]:
+    def records(self) -> list[_SentToken]:
         if self.content is not None:
             return self.content
         tokens = self.tokens or []
         tops = [
-            [_Alternative(token, logprob) for token, logprob in (top or {}).items()] for top in self.top_logprobs or []
+            [_SentAlternative(token, logprob) for token, logprob in (top or {}).items()]
+            for top in self.top_logprobs or []
         ]
         logprobs = self.token_logprobs or []
         return [
-            _Token(token, logprobs[at] if at < len(logprobs) else None, top_logprobs=tops[at] if at < len(tops) else [])
+            _SentToken(
+                token, logprobs[at] if at < len(logprobs) else None, top_logprobs=tops[at] if at < len(tops) else []
+            )
             for at, token in enumerate(tokens)
         ]
 
@@ -75,16 +78,16 @@ class _Details(msgspec.Struct):
     reasoning_tokens: int | None = None
 
 
-class _Usage(msgspec.Struct):
+class _SentUsage(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
 
 
-class _Chunk(msgspec.Struct):
+class _SentChunk(msgspec.Struct):
     choices: list[_Choice] | None = None
-    usage: _Usage | None = None
+    usage: _SentUsage | None = None
     error: msgspec.Raw = msgspec.Raw(b"null")
 
 
@@ -113,7 +116,7 @@ async def events(
         PhiError: the server reports an error, closes the stream early, writes nothing, or sends something other than a chunk.
     """
     asked = wrote = time.perf_counter()
-    usage, names = _Usage(), _Names()
+    usage, names = _SentUsage(), _Names()
     written = thought_of = 0  # pieces
     thoughts = None if request.raw or request.begin else Thoughts()
     reason: str | None = None
@@ -178,9 +181,9 @@ async def events(
     )
 
 
-def _chunk(piece: bytes, base: str) -> _Chunk:
+def _chunk(piece: bytes, base: str) -> _SentChunk:
     try:
-        chunk = decoded(piece, _Chunk)
+        chunk = decoded(piece, _SentChunk)
     except msgspec.DecodeError as error:  # no JSON, or JSON of another form
         raise PhiError(f"{base}: sends what is no piece of an answer ({error}){quoted(piece)}") from None
     if bytes(chunk.error) != b"null":
@@ -214,23 +217,23 @@ class _Names:
                 top=top,
             )
 
-    def _id(self, token: _Alternative) -> int:
+    def _id(self, token: _SentAlternative) -> int:
         if token.id is not None:
             return token.id
         return self._numbers.setdefault(token.token, -1 - len(self._numbers))
 
 
-def _text(token: _Alternative) -> str:
+def _text(token: _SentAlternative) -> str:
     """The token's text, with bytes that are no whole character as ``\\xNN``; a control token's bytes are none."""
     if token.bytes:
         return bytes(token.bytes).decode("utf-8", "backslashreplace")
     return token.token
 
 
-def _logprob(token: _Alternative) -> float:
+def _logprob(token: _SentAlternative) -> float:
     return -math.inf if token.logprob is None else token.logprob
 
 
-def _drawn(token: _Alternative, chosen: _Alternative, *, greedy: bool) -> float:
+def _drawn(token: _SentAlternative, chosen: _SentAlternative, *, greedy: bool) -> float:
     """The probability with which a token was drawn: certain where it is the likeliest that is taken, else not told."""
     return float(token.token == chosen.token) if greedy else math.nan

@@ -68,11 +68,11 @@ class _Looked(msgspec.Struct):
     completion_probabilities: Annotated[list[_Probabilities], msgspec.Meta(min_length=1)]
 
 
-class _Text(msgspec.Struct):
+class _Detokenized(msgspec.Struct):
     content: str
 
 
-class _Prompt(msgspec.Struct):
+class _RenderedPrompt(msgspec.Struct):
     prompt: str
 
 
@@ -137,7 +137,7 @@ class Native:
 
     async def text(self, tokens: Sequence[int]) -> str:
         """The text that tokens stand for."""
-        return (await self._client.post(f"{self._root}/detokenize", {"tokens": list(tokens)}, _Text)).content
+        return (await self._client.post(f"{self._root}/detokenize", {"tokens": list(tokens)}, _Detokenized)).content
 
     async def record(self, before: Sequence[int], token: int, top: int) -> Token:
         """The record of a token that stands after others.
@@ -193,7 +193,7 @@ class Native:
         return [suspect for suspect in suspects if len(await self._pieces(suspect)) != 1]
 
     async def _template(self, messages: Sequence[Message]) -> str:
-        return (await self._client.post(f"{self._root}/apply-template", {"messages": messages}, _Prompt)).prompt
+        return (await self._client.post(f"{self._root}/apply-template", {"messages": messages}, _RenderedPrompt)).prompt
 
     async def _within(self, text: str, *, parse_special: bool = False) -> list[_Piece]:
         # the line break takes the space that some tokenizers put before a text

@@ -27,12 +27,12 @@ from .servers import Server, forget, identify
 
 
 @dataclass(frozen=True)
-class _Status:
+class _StatusText:
     text: str
 
 
 Made = TypeVar("Made")
-_Emit: TypeAlias = Callable[[Event | _Status], None]
+_Emit: TypeAlias = Callable[[Event | _StatusText], None]
 
 
 class Remote:
@@ -67,7 +67,7 @@ class Remote:
         running: set[int] = set()
         try:
             for item in drive(work, stop):
-                if isinstance(item, _Status):
+                if isinstance(item, _StatusText):
                     on_status(item.text)
                     continue
                 if isinstance(item, Started):
@@ -225,7 +225,7 @@ async def _answer_all(requests: Sequence[GenerationRequest], emit: _Emit, *, kee
     """Answer requests, some of them at the same time; the first error ends all, unless errors are kept."""
 
     def tell(text: str) -> None:
-        emit(_Status(text))
+        emit(_StatusText(text))
 
     async with AsyncExitStack() as stack:
         servers: dict[str, _Asked] = {}

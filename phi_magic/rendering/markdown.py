@@ -41,7 +41,7 @@ def to_markdown(text: str) -> str:
 
     Line breaks become hard ones, formulas ``$…$`` and ``$$…$$``. Any text is taken; nothing is raised.
     """
-    return _Writer(parse(text)).written()
+    return _HtmlWriter(parse(text)).written()
 
 
 def to_cell(text: str) -> str:
@@ -59,7 +59,7 @@ class _Container:
     begun: bool = False
 
 
-class _Writer:
+class _HtmlWriter:
     def __init__(self, tokens: Sequence[Token]) -> None:
         self.tokens = tokens
         self.lines: list[str] = []

@@ -12,13 +12,13 @@ from ..sampling import scalar
 from ..settings import SEED_MAX, Settings, checked
 
 #: A prompt with its options; an error stands in the place of a prompt that cannot be made.
-Question: TypeAlias = "tuple[Prompt | PhiError, Mapping[str, Any]]"
+PromptWithOptions: TypeAlias = "tuple[Prompt | PhiError, Mapping[str, Any]]"
 
 
 _MOST = 100_000  # answers to one prompt
 
 
-def questions(prompts: Iterable[Any], options: Mapping[str, Any]) -> list[Question]:
+def questions(prompts: Iterable[Any], options: Mapping[str, Any]) -> list[PromptWithOptions]:
     """Questions from prompts, each with the options; a list of seeds has one for each prompt.
 
     Raises:

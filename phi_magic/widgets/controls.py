@@ -27,7 +27,7 @@ def button(text: str, icon: str, hint: str, act: Callable[[], None], **options: 
     return made
 
 
-class Status:
+class StatusLine:
     """The status line; a screen reader reads it out when it changes."""
 
     def __init__(self) -> None:

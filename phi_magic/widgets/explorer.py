@@ -18,12 +18,12 @@ from ..rendering import escape, to_text
 from ..reply import Alternative, Message, Reply
 from ..settings import ANSWER_TRAITS, SEED_MAX
 from ..walk import PARAMETERS, Walk
-from .column import Column
-from .controls import FULL, ROW, Status, button, close
+from .controls import FULL, ROW, StatusLine, button, close
+from .explorer_column import ExplorerColumn
 from .labels import Labels
 from .saved import Saved
 from .seed import SeedControl
-from .worker import Worker
+from .thread import WidgetThread
 
 _MOMENT = 2.0  # seconds that a cell waits for the first bars
 _PACE = 0.4  # seconds between two tokens when it plays, so that the eye can follow
@@ -56,11 +56,11 @@ class Explorer:
         self.redraw_seconds = 0.0  #: what the last redraw took
         self._clock = clock
         self._drawn_seed = 0
-        self.status = Status()
-        self._worker = Worker(on_error=self.status.fail, on_end=self._ended)
+        self.status = StatusLine()
+        self._thread = WidgetThread(on_error=self.status.fail, on_end=self._ended)
         named = {"": settings} if isinstance(settings, Phi) else settings
         self.columns = [
-            Column(
+            ExplorerColumn(
                 Walk(Phi(**phi.settings({})), prompt, path=path, raw=raw, plan=plan), title, on_refused=self.status.fail
             )
             for title, phi in named.items()
@@ -140,11 +140,11 @@ class Explorer:
 
     def end(self) -> None:
         """Stop playing, or waiting for logits."""
-        self._worker.stop()
+        self._thread.stop()
 
     def wait(self, seconds: float | None = None) -> None:
         """Wait until nothing is under way, so long at most."""
-        self._worker.wait(seconds)
+        self._thread.wait(seconds)
 
     def close(self) -> None:
         """Stop, and take the explorer away; the saved state stays."""
@@ -214,9 +214,9 @@ class Explorer:
         return walk.position is None or self.prompt.value != walk.question
 
     def _work(self, work: Callable[[Stop], Any]) -> None:
-        if not self._worker.busy:
+        if not self._thread.busy:
             self._busy(True)
-            self._worker.start(work)
+            self._thread.start(work)
             self._allow()
 
     def _ask(self, stop: Stop) -> None:
@@ -272,7 +272,7 @@ class Explorer:
 
     def _allow(self) -> None:
         """Offer only what can be done now."""
-        busy, asked = self._worker.busy, bool(self.prompt.value.strip())
+        busy, asked = self._thread.busy, bool(self.prompt.value.strip())
         can = {
             "Back": any(column.walk.at > 0 for column in self.columns),
             "Forward": any(column.walk.ahead is not None for column in self.columns),

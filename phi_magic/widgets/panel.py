@@ -20,12 +20,12 @@ from ..rendering.redraw import Pace
 from ..reply import Reply
 from ..settings import ANSWER_TRAITS, label
 from .code import Code
-from .controls import FULL, ROW, Status, button, close, tooltip
+from .controls import FULL, ROW, StatusLine, button, close, tooltip
 from .labels import Labels
 from .saved import Saved
 from .seed import SeedControl
 from .sliders import Sliders
-from .worker import Worker
+from .thread import WidgetThread
 
 _SLIDERS = tuple(name for name in ANSWER_TRAITS if "step" in Phi.class_traits()[name].metadata)
 _TRAITS = ("model", "system", *_SLIDERS, "seed")
@@ -46,8 +46,8 @@ class Panel:
         self._stream: Stream | None = None
         self._body = ""
         self._failure = ""
-        self.status = Status()
-        self._worker = Worker(on_error=self._failed, on_end=self._ended)
+        self.status = StatusLine()
+        self._thread = WidgetThread(on_error=self._failed, on_end=self._ended)
         self._make_fields(prompt)
         self._make_buttons()
         self._links = [link((phi, name), (getattr(self, name), "value")) for name in ("model", "system")]
@@ -80,7 +80,7 @@ class Panel:
 
     def ask(self) -> None:
         """Answer the prompt, on the panel's own thread; the answer streams into the panel."""
-        if self._worker.busy:
+        if self._thread.busy:
             return
         body = self.prompt.value.strip("\n")
         try:
@@ -93,17 +93,17 @@ class Panel:
         self.age.say("")
         self.status.say("")
         self.generate.disabled, self.stop.disabled = True, False
-        self._worker.start(lambda _: self._write(stream), stream.stopping)
+        self._thread.start(lambda _: self._write(stream), stream.stopping)
 
     def end(self) -> None:
         """Stop the answer; the partial answer stays."""
-        if self._worker.busy:
+        if self._thread.busy:
             self.status.say("stopping")
-        self._worker.stop()
+        self._thread.stop()
 
     def wait(self) -> None:
         """Wait until the answer is whole."""
-        self._worker.wait()
+        self._thread.wait()
 
     def restore(self) -> None:
         """Set every setting to what is configured: by ``ipython_config.py`` and ``%config``, else its default."""
@@ -152,7 +152,7 @@ class Panel:
         self.sliders = Sliders(self.phi, _SLIDERS, on_refused=self.status.fail)
         self.seed = SeedControl(self.phi, on_refused=self.status.fail)
         self.answer = ipywidgets.HTML()
-        self.age = Status()
+        self.age = StatusLine()
         self.cell = Code()
 
     def _make_buttons(self) -> None:
@@ -191,7 +191,7 @@ class Panel:
 
     def _changed(self, change: Any = None) -> None:
         """Show what a change of a setting means for the answer that is there, and keep it."""
-        if (reply := self.reply) and not self._worker.busy:
+        if (reply := self.reply) and not self._thread.busy:
             moved = self._moved(reply)
             self.age.say(f"An old answer: {', '.join(moved)} changed since." if moved else "")
             self._show_answer(reply, old=bool(moved))

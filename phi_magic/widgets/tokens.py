@@ -24,7 +24,7 @@ from ..settings import ANSWER_TRAITS
 from .controls import close
 from .labels import Labels
 from .saved import Saved
-from .worker import Worker
+from .thread import WidgetThread
 
 
 class Branch(anywidget.AnyWidget):
@@ -68,12 +68,12 @@ class TokenView:
             model=reply.model,
             **{name: reply.params[name] for name in (*ANSWER_TRAITS, "n_ctx", "exact") if name in reply.params},
         )
-        self._worker = Worker(on_error=self._say_failed, on_end=self._ended)
+        self._thread = WidgetThread(on_error=self._say_failed, on_end=self._ended)
         self.status = ipywidgets.HTML()
         self.stop = ipywidgets.Button(
             description="Stop", icon="stop", tooltip="End the branch here", layout={"width": "auto", "display": "none"}
         )
-        self.stop.on_click(lambda _: self._worker.stop())
+        self.stop.on_click(lambda _: self._thread.stop())
         self.controls = ipywidgets.HBox([self.stop, self.status, Labels()])
         # Branches come and go in a box of their own: what follows a changed child is drawn anew, `Labels` must stay.
         self._shown = ipywidgets.VBox()
@@ -98,7 +98,7 @@ class TokenView:
     def branch(self, number: int, at: int, token: int) -> None:
         """Ask again: an answer that begins with the first ``at`` tokens of reply ``number`` and then ``token``."""
         origin = self._answers[number].reply
-        if self._worker.busy or not 0 <= at < len(origin.tokens):
+        if self._thread.busy or not 0 <= at < len(origin.tokens):
             return
         messages: list[Message] = [*origin.messages, {"role": "user", "content": origin.prompt}]
         try:
@@ -120,7 +120,7 @@ class TokenView:
         label = f"answer {self._count + 1}: branch of answer {number + 1} at token {at + 1}"
         self._add(stream.reply, Branch(begun=at, label=label, scale=self._answers[number].branch.scale), number)
         self._busy(True)
-        self._worker.start(lambda _: self._write(stream), stream.stopping)
+        self._thread.start(lambda _: self._write(stream), stream.stopping)
 
     def keep(self, number: int) -> None:
         """Keep a branch beside its origin."""
@@ -150,11 +150,11 @@ class TokenView:
 
     def wait(self) -> None:
         """Wait until the branch is complete."""
-        self._worker.wait()
+        self._thread.wait()
 
     def close(self) -> None:
         """Stop, and take the view away; the saved state stays."""
-        self._worker.stop()
+        self._thread.stop()
         close(self.widget)
         self.saved.closed()
 
@@ -166,7 +166,7 @@ class TokenView:
             at, token = content.get("at"), content.get("take")
             if isinstance(at, int) and isinstance(token, int):
                 self.branch(number, at, token)
-            elif (choose := content.get("choose")) in _CHOICES and not self._worker.busy:
+            elif (choose := content.get("choose")) in _CHOICES and not self._thread.busy:
                 getattr(self, choose)(number)
                 self.saved.update()
 

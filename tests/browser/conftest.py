@@ -5,7 +5,7 @@ import os
 import nbformat
 import pytest
 
-from tests.browser.frontends import HOW_TO_GET_CHROMIUM, NotebookPage, Server, find_chromium, running_chromium
+from tests.browser.frontends import HOW_TO_GET_CHROMIUM, JupyterServer, NotebookPage, find_chromium, running_chromium
 
 
 @pytest.fixture(scope="package")
@@ -28,7 +28,7 @@ def servers(tmp_path_factory):
 
     def server(application):
         if application not in started:
-            started[application] = Server(application, tmp_path_factory.mktemp(application))
+            started[application] = JupyterServer(application, tmp_path_factory.mktemp(application))
         return started[application].wait()
 
     yield server

@@ -68,13 +68,13 @@ def in_chromium(application="lab"):
     chromium = find_chromium() or sys.exit(f"error: Chromium is missing: {HOW_TO_GET_CHROMIUM}")
     with (
         tempfile.TemporaryDirectory() as folder,
-        closing(Server(application, Path(folder))) as server,
+        closing(JupyterServer(application, Path(folder))) as server,
         running_chromium(chromium) as browser,
     ):
         yield browser, server.wait()
 
 
-class Server:
+class JupyterServer:
     """A Jupyter server ("lab" or "notebook") on a free port of the loopback, with folders of its own."""
 
     def __init__(self, application, folder):

@@ -86,7 +86,7 @@ for thread in team:
     thread.start()
 while time.monotonic() < end:  # the main thread, as in a kernel: cells, and between them the buttons
     for panel in shown:
-        if not panel._worker.busy:
+        if not panel._thread.busy:
             if panel._stream:
                 judge("panel", panel.prompt.value, panel._stream.reply.text)
             panel.ask()

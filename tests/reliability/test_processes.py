@@ -58,7 +58,7 @@ from phi_magic.widgets.panel import Panel
 get_ipython().run_line_magic("phi_panel", "ice")
 [panel] = [one for one in gc.get_objects() if isinstance(one, Panel) and one.widget.comm is not None]  # not closed yet
 panel.ask()
-while panel._worker.busy and not panel._stream.reply.tokens:
+while panel._thread.busy and not panel._stream.reply.tokens:
     time.sleep(0.01)
 get_ipython().run_line_magic("reload_ext", "phi_magic")
 panel.wait()

@@ -15,7 +15,7 @@ from . import bars, curve
 from .sliders import Sliders
 
 
-class Column:
+class ExplorerColumn:
     """One walk with its sliders, its bars and its curve."""
 
     def __init__(self, walk: Walk, title: str, *, on_refused: Callable[[str], None]) -> None:

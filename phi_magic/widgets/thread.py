@@ -1,4 +1,4 @@
-"""Run one piece of work at a time on its own thread, so that the kernel can handle the stop button meanwhile."""
+"""The thread of a widget: one piece of work at a time, so that the kernel can handle the stop button meanwhile."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from ..errors import PhiError
 from ..interrupt import Interrupted, Stop
 
 
-class Worker:
+class WidgetThread:
     """Runs one function at a time.
 
     Args:
         on_error: told in one line when the work failed. What is no :class:`PhiError` goes on to
             ``threading.excepthook`` too, with its traceback.
-        on_end: called on the worker's thread after each work, however it ended.
+        on_end: called on the thread after each work, however it ended.
     """
 
     def __init__(self, *, on_error: Callable[[str], None], on_end: Callable[[], None] = lambda: None) -> None:

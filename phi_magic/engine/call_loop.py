@@ -55,12 +55,12 @@ def main(calls: int, answers: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the kernel says when to stop
     with suppress(OSError):  # only Linux has it: when memory is short, end this process first
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    server = Server(Connection(calls, writable=False), Connection(answers, readable=False))
-    server.serve()
+    loop = CallLoop(Connection(calls, writable=False), Connection(answers, readable=False))
+    loop.serve()
     os._exit(0)  # nothing is left to clean up, and C++ destructors can be slow
 
 
-class Server:
+class CallLoop:
     """Listens on one thread, works on the main one, and sends on a third."""
 
     def __init__(self, calls: Connection, answers: Connection) -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
 
 from ..errors import PhiError, PromptTooLong
 from ..generation.backend import Event, OnStatus, Started, Step, ignore_status
-from ..generation.plan import Plan
 from ..generation.request import ChatMessage, GenerationRequest
 from ..generation.thoughts import place_of_thoughts
 from ..interrupt import Interrupted, Stop
@@ -33,6 +31,7 @@ class TokenizedPrompt:
 
     tokens: list[int] = field(default_factory=list)
     date: str = ""  #: the date and time that the chat template wrote into it; empty where it asked for none
+    left_out: int = 0  #: how many of the oldest turns had no room in it
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -51,7 +50,7 @@ def write(
     runtime.load(request.model, stop, on_status=on_status)
     loaded = clock()
     model, context = runtime.loaded
-    prompt, limit, left_out = read_prompt(runtime, model, request)
+    prompt, limit = read_prompt(runtime, model, request)
     room = len(prompt) + limit
     runtime.check_room(room)
     known = request.known[:limit]
@@ -63,15 +62,7 @@ def write(
         exact=request.exact,
         on_progress=_reading(on_status),
     )
-    yield Started(
-        prompt_tokens=len(prompt),
-        cached_tokens=cached,
-        load=loaded - began,
-        prompt=clock() - loaded,
-        engine=record(model, context.plan, room, prompt.date),
-        left_out=left_out,
-        path=str(model.path),
-    )
+    yield started(runtime, prompt, room, cached=cached, load=loaded - began, seconds=clock() - loaded)
     text: list[str] = []
     with closing(
         Writer(model, request, limit=limit, thinking=thinking(runtime, model, request), clock=clock)
@@ -139,7 +130,7 @@ def look(
     """
     runtime.load(request.model, stop, on_status=on_status)
     model, context = runtime.loaded
-    prompt, limit, _ = read_prompt(runtime, model, request)
+    prompt, limit = read_prompt(runtime, model, request)
     if len(request.begin) >= limit:
         raise PhiError(f"the answer has {len(request.begin)} tokens and may have {limit}: raise max_tokens or n_ctx")
     runtime.check_room(len(prompt) + limit)
@@ -152,8 +143,8 @@ def look(
     )
 
 
-def read_prompt(runtime: Runtime, model: Model, request: GenerationRequest) -> tuple[TokenizedPrompt, int, int]:
-    """Return the prompt, how many tokens the answer may have, and how many of the oldest turns were left out.
+def read_prompt(runtime: Runtime, model: Model, request: GenerationRequest) -> tuple[TokenizedPrompt, int]:
+    """Return the prompt, and how many tokens the answer may have.
 
     Raises:
         PhiError: the prompt leaves no room in the context, or ``begin`` holds no token ids of the vocabulary.
@@ -168,9 +159,9 @@ def read_prompt(runtime: Runtime, model: Model, request: GenerationRequest) -> t
             f"the prompt has {size:,} characters, the context {ceiling} tokens: shorten it", size, ceiling
         )
     if request.raw:
-        prompt, left_out = _read(runtime, model, request, request.messages), 0
+        prompt = _read(runtime, model, request, request.messages)
     else:
-        prompt, left_out = _fitted(runtime, model, request, request.messages)
+        prompt = _fitted(runtime, model, request, request.messages)
     if not prompt.tokens:
         raise PhiError("this model begins a text with no token of its own: write a prompt")
     if len(prompt) >= ceiling:
@@ -179,7 +170,7 @@ def read_prompt(runtime: Runtime, model: Model, request: GenerationRequest) -> t
         raise PromptTooLong(f"the prompt has {tokens} tokens, the context {ceiling}: {advice}", tokens, ceiling)
     thinks = thinking(runtime, model, request) if model.thinks else None
     most = request.max_tokens + (request.max_reasoning + len(thinks.closing) if thinks else 0)
-    return prompt, min(most, ceiling - len(prompt)), left_out
+    return prompt, min(most, ceiling - len(prompt))
 
 
 def thinking(runtime: Runtime, model: Model, request: GenerationRequest) -> Thinking | None:
@@ -194,30 +185,55 @@ def thinking(runtime: Runtime, model: Model, request: GenerationRequest) -> Thin
     return None if place == "left out" else thinking_of(model, begun=place == "begun")
 
 
-def record(model: Model, plan: Plan, room: int, date: str) -> dict[str, Any]:
-    """Return the content of ``Reply.engine``: the plan, the set of RoPE factors if the model has two, the date in the
-    prompt.
+def started(
+    runtime: Runtime,
+    prompt: TokenizedPrompt,
+    room: int,
+    index: int = 0,
+    *,
+    cached: int,
+    load: float,
+    seconds: float,
+    passes: str = "",
+) -> Started:
+    """Return the event that begins an answer. Its ``engine`` is the plan, the set of RoPE factors if the model has two,
+    the date in the prompt, and the kind of pass.
 
     Args:
         room: tokens of the prompt and of the longest answer.
-        date: :attr:`TokenizedPrompt.date`.
+        index: the number of the request among several.
+        cached: tokens of the prompt that the KV cache held.
+        load: seconds that loading the model took.
+        seconds: seconds that the prompt took.
+        passes: the kind of pass; empty for an answer that is decoded singly.
     """
-    factors = model.rope_factors(room)
-    return plan.to_dict() | ({"rope": factors} if factors else {}) | ({"now": date} if date else {})
+    model, context = runtime.loaded
+    told = {"rope": model.rope_factors(room), "now": prompt.date, "pass": passes}
+    return Started(
+        index,
+        prompt_tokens=len(prompt),
+        cached_tokens=cached,
+        load=load,
+        prompt=seconds,
+        engine=context.plan.to_dict() | {name: value for name, value in told.items() if value},
+        left_out=prompt.left_out,
+        path=str(model.path),
+    )
 
 
 def _fitted(
     runtime: Runtime, model: Model, request: GenerationRequest, messages: Sequence[ChatMessage]
-) -> tuple[TokenizedPrompt, int]:
-    """Return a conversation cut to fit the context, and how many of its oldest turns were left out."""
+) -> TokenizedPrompt:
+    """Return a conversation cut to fit the context."""
     with runtime.bound("fitting the conversation to the context"):
-        return fit(
+        prompt, left_out = fit(
             messages,
             lambda some: _read(runtime, model, request, some),
             model.size,
             answer=request.max_tokens + (request.max_reasoning if model.thinks else 0),
             ceiling=min(request.n_ctx, model.n_ctx_train),
         )
+    return replace(prompt, left_out=left_out)
 
 
 def rendered(runtime: Runtime, model: Model, request: GenerationRequest) -> Rendered:
@@ -253,7 +269,7 @@ def _history(runtime: Runtime, model: Model, request: GenerationRequest, text: s
     question.
     """
     following = (ChatMessage("assistant", text), ChatMessage("user", "?"))
-    return _fitted(runtime, model, request, [*request.messages, *following])[0].tokens
+    return _fitted(runtime, model, request, [*request.messages, *following]).tokens
 
 
 def _reading(on_status: OnStatus) -> Callable[[int, int], None]:

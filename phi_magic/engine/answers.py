@@ -15,7 +15,7 @@ from ..errors import PhiError, RowsRefused
 from ..generation.backend import Event, Finished, OnStatus, Started, ignore_status
 from ..generation.request import GenerationRequest, ModelReference
 from ..interrupt import Interrupted, Stop
-from .answer import TokenizedPrompt, record, thinking, write
+from .answer import TokenizedPrompt, started, thinking, write
 from .batch import Batch
 from .choices import Ballot, decide, read_choices
 from .deliberation import Deliberation
@@ -49,7 +49,7 @@ def write_all(
     groups: dict[ModelReference, list[Job]] = {}
     refused: dict[int, PhiError] = {}
     for index, request in enumerate(requests):
-        groups.setdefault(request.model, []).append(Job(index, request, TokenizedPrompt(), 0, 0))
+        groups.setdefault(request.model, []).append(Job(index, request, TokenizedPrompt(), 0))
     reading = Reading(len(requests), on_status, runtime.clock)
     for model, jobs in groups.items():
         if len(groups) == 1:  # of several models, each is loaded once: when its requests are answered
@@ -110,7 +110,7 @@ def _load(runtime: Runtime, model: ModelReference, jobs: Sequence[Job], stop: St
 
 def _ballot(job: Job) -> Ballot:
     prompt = replace(job.prompt, tokens=[*job.prompt.tokens, *job.thoughts])
-    return Ballot(job.index, job.request, prompt, job.options, job.left_out, job.load)
+    return Ballot(job.index, job.request, prompt, job.options, job.load)
 
 
 def _room(runtime: Runtime, jobs: Sequence[Job], ballots: Sequence[Ballot]) -> int:
@@ -180,7 +180,6 @@ def _begin(
     keep_errors: bool,
 ) -> Iterator[Event]:
     """Read the prompts of some jobs, and draw the first token of each; the jobs become ``running``."""
-    model, context = runtime.loaded
     # Prompts of similar length are neighbours, so that they can share a pass.
     jobs = dict(enumerate(sorted(fresh, key=lambda job: -len(job.prompt)), len(running)))
     began = runtime.clock()
@@ -188,15 +187,8 @@ def _begin(
         seconds = runtime.clock() - began
         for sequence, tokens in cached.items():
             running[sequence] = job = jobs[sequence]
-            yield Started(
-                job.index,
-                prompt_tokens=len(job.prompt),
-                cached_tokens=tokens,
-                load=job.load,
-                prompt=seconds,
-                engine={**record(model, context.plan, job.room, job.prompt.date), "pass": "wide"},
-                left_out=job.left_out,
-                path=str(model.path),
+            yield started(
+                runtime, job.prompt, job.room, job.index, cached=tokens, load=job.load, seconds=seconds, passes="wide"
             )
         for sequence in cached:
             yield from _step(runtime, running[sequence], batch.logits(sequence), keep_errors=keep_errors)

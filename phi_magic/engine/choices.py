@@ -17,7 +17,7 @@ from ..errors import PhiError
 from ..generation.backend import Event, Finished, Started, Step
 from ..generation.request import GenerationRequest
 from ..interrupt import Stop
-from .answer import TokenizedPrompt, record, rendered
+from .answer import TokenizedPrompt, rendered, started
 from .batch import WIDE, Batch
 from .context import SLICE_MAX
 from .model import Model
@@ -37,7 +37,6 @@ class Ballot:
         index: which request it is, for the events.
         prompt: what the choices stand after.
         options: token ids of each choice.
-        left_out: how many of the oldest turns were left out for want of room.
         load: seconds that loading the model took.
     """
 
@@ -45,7 +44,6 @@ class Ballot:
     request: GenerationRequest
     prompt: TokenizedPrompt
     options: list[list[int]]
-    left_out: int = 0
     load: float = 0.0
 
     @property
@@ -153,22 +151,21 @@ def _read(
 ) -> Iterator[Started]:
     """Read the prompts of some requests into the first sequences, and note the logits after each."""
     began = runtime.clock()
-    model, context = runtime.loaded
     prompts = {at: ballot.prompt.tokens for at, ballot in enumerate(ballots)}
     for cached in batch.prefill(prompts, stop=stop):
         seconds = runtime.clock() - began
         for at, tokens in cached.items():
             ballot = ballots[at]
             before[ballot.index] = batch.logits(at).copy()
-            yield Started(
+            yield started(
+                runtime,
+                ballot.prompt,
+                ballot.room,
                 ballot.index,
-                prompt_tokens=len(ballot.prompt),
-                cached_tokens=tokens,
+                cached=tokens,
                 load=ballot.load,
-                prompt=seconds,
-                engine={**record(model, context.plan, ballot.room, ballot.prompt.date), "pass": "wide"},
-                left_out=ballot.left_out,
-                path=str(model.path),
+                seconds=seconds,
+                passes="wide",
             )
         began = runtime.clock()
 

@@ -11,10 +11,10 @@ from contextlib import closing
 from dataclasses import replace
 
 from ..errors import PhiError
-from ..generation.backend import Event, OnStatus, Started, ignore_status
+from ..generation.backend import Event, OnStatus, ignore_status
 from ..generation.request import GenerationRequest
 from ..interrupt import Interrupted, Stop
-from .answer import read_prompt, record, rendered
+from .answer import read_prompt, rendered, started
 from .runtime import Runtime
 from .writer import Writer
 
@@ -43,7 +43,7 @@ def evaluate(
     if not given:
         raise PhiError("there is nothing to evaluate: the text is empty")
     told = replace(request, begin=tuple(given), stop=(), schema=None, max_tokens=len(given))
-    prompt, limit, left_out = read_prompt(runtime, model, told)
+    prompt, limit = read_prompt(runtime, model, told)
     if limit < len(given):
         room = len(prompt) + len(given)
         raise PhiError(f"prompt and text have {room} tokens, the context {len(prompt) + limit}: raise n_ctx")
@@ -53,15 +53,10 @@ def evaluate(
         try:
             for at, row in enumerate(rows):
                 if not at:
-                    yield Started(
-                        index,
-                        prompt_tokens=len(prompt),
-                        cached_tokens=cached,
-                        load=loaded - began,
-                        prompt=clock() - loaded,
-                        engine={**record(model, context.plan, len(prompt) + limit, prompt.date), "pass": "given"},
-                        left_out=left_out,
-                        path=str(model.path),
+                    load, seconds = loaded - began, clock() - loaded
+                    room = len(prompt) + limit
+                    yield started(
+                        runtime, prompt, room, index, cached=cached, load=load, seconds=seconds, passes="given"
                     )
                 if step := writer.step(row):
                     yield step

@@ -30,7 +30,6 @@ class Job:
     request: GenerationRequest
     prompt: TokenizedPrompt
     limit: int
-    left_out: int
     load: float = 0.0
     options: list[list[int]] = field(default_factory=list)  #: token ids of its choices
     thoughts: list[int] = field(default_factory=list)  #: token ids that stand between its prompt and its choices
@@ -52,7 +51,7 @@ def read_job(runtime: Runtime, model: Model, job: Job) -> None:
     if request.choices:
         job.options = read_choices(runtime, model, request)
         request = replace(request, max_tokens=max(map(len, job.options)))
-    job.prompt, job.limit, job.left_out = read_prompt(runtime, model, request)
+    job.prompt, job.limit = read_prompt(runtime, model, request)
 
 
 def alike(runtime: Runtime, jobs: Sequence[Job]) -> list[list[Job]]:

@@ -22,6 +22,7 @@ from .client import Client
 #: Tokens of which a position has the log-probability; those that are less likely are cut from it.
 MOST = 20_000
 _FEW = 50  # of the likeliest tokens, asked for first: a text that makes sense is made of them
+_MOST_TOGETHER = 1 << 20  # characters of the messages that are looked at together
 _ALL = 1 << 22  # more tokens than any vocabulary has
 
 #: The texts of the tokens at which llama.cpp ends an answer. Source: ``special_eog_ids`` in ``llama-vocab.cpp``, b10016.
@@ -43,6 +44,10 @@ class _Piece(msgspec.Struct):
 
 class _Pieces(msgspec.Struct):
     tokens: list[_Piece]
+
+
+class _Ids(msgspec.Struct):
+    tokens: list[int]
 
 
 class Likely(msgspec.Struct):
@@ -83,19 +88,18 @@ class Native:
         self._client = client
         self._root = address.root
 
-    async def prompt(self, request: GenerationRequest, *, always: bool = False) -> list[int] | None:
-        """The prompt as token ids, in which no control token comes from the text of a message.
+    async def prompt(self, request: GenerationRequest) -> list[int]:
+        """The prompt as token ids, in which no control token comes from the text of a message."""
+        return await self._read(await self._parts(request))
 
-        Args:
-            request: what is asked.
-            always: even where no message spells a control token, and the server can read the messages as they are.
-        """
-        parts = await self._parts(request, always=always)
-        return None if parts is None else (await self._read(parts))
+    async def spells(self, requests: Sequence[GenerationRequest]) -> bool:
+        """Whether a message of these requests may spell a control token. Many requests cost as little as one."""
+        text = "\n".join(message.content for request in requests for message in request.messages)
+        return len(text) > _MOST_TOGETHER or await self._differs(text)
 
     async def prompt_and(self, request: GenerationRequest, answers: Sequence[str]) -> tuple[list[int], list[list[int]]]:
         """The prompt as token ids, and answers as they are written after it; no special token is honoured in them."""
-        parts = await self._parts(request, always=True) or [""]
+        parts = await self._parts(request)
         prompt = await self._read(parts)
         found = []
         for answer in answers:
@@ -107,19 +111,14 @@ class Native:
             found.append(whole[len(prompt) :] if follows else [one.id for one in await self._within(answer)])
         return prompt, found
 
-    async def _parts(self, request: GenerationRequest, *, always: bool) -> list[str] | None:
-        """The text that the model reads, cut where a message would spell a control token; None where the server may do
-        it.
-        """
+    async def _parts(self, request: GenerationRequest) -> list[str]:
+        """The text that the model reads, cut where a message would spell a control token."""
         messages = [message.to_dict() for message in request.messages]
         if request.raw:
             return ["".join(message["content"] for message in messages)]
         text = "\n".join(message["content"] for message in messages)
-        controls = await self._controls(text)
-        if not controls and not always:
-            return None
         shield = unused_character([text])
-        safe, _ = shielded(messages, controls, shield)
+        safe, _ = shielded(messages, await self._controls(text), shield)
         return (await self._template(safe)).split(shield)
 
     async def _read(self, parts: Sequence[str]) -> list[int]:
@@ -166,10 +165,10 @@ class Native:
         """Return the log-probabilities after the prompt and ``request.begin``, as logits."""
         import numpy as np
 
-        prompt, ends = await asyncio.gather(self.prompt(request, always=True), self.ends())
+        prompt, ends = await asyncio.gather(self.prompt(request), self.ends())
         logits = np.full(vocabulary, -np.inf, dtype=np.float32)
         names = [""] * vocabulary
-        likely = await self.likeliest([*(prompt or ()), *request.begin], MOST)
+        likely = await self.likeliest([*prompt, *request.begin], MOST)
         for token in likely:
             if not 0 <= token.id < vocabulary:
                 raise PhiError(f"{self._root}: the server has {vocabulary:,} tokens, and tells of token {token.id}")
@@ -185,12 +184,21 @@ class Native:
 
     async def _controls(self, text: str) -> list[str]:
         """The texts of the control tokens that a text spells."""
-        plain, special = await asyncio.gather(self._pieces(text), self._pieces(text, parse_special=True))
-        if special == plain:
+        if not await self._differs(text):
             return []
+        plain, special = await asyncio.gather(self._pieces(text), self._pieces(text, parse_special=True))
         known = {one.id for one in plain}
         suspects = {one.data.decode("utf-8", "replace") for one in special if one.id not in known}
         return [suspect for suspect in suspects if len(await self._pieces(suspect)) != 1]
+
+    async def _differs(self, text: str) -> bool:
+        """Whether a text has other tokens where special tokens are honoured in it."""
+        plain, special = await asyncio.gather(self._ids(text), self._ids(text, parse_special=True))
+        return plain != special
+
+    async def _ids(self, text: str, *, parse_special: bool = False) -> list[int]:
+        body = {"content": text, "parse_special": parse_special}
+        return (await self._client.post(f"{self._root}/tokenize", body, _Ids)).tokens
 
     async def _template(self, messages: Sequence[Message]) -> str:
         return (await self._client.post(f"{self._root}/apply-template", {"messages": messages}, _RenderedPrompt)).prompt

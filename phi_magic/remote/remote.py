@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from ..errors import PhiError, RowsRefused
@@ -32,6 +33,7 @@ class _StatusText:
 
 
 Made = TypeVar("Made")
+_GROUP = 64  # requests whose messages are looked at together
 _Emit: TypeAlias = Callable[[Event | _StatusText], None]
 
 
@@ -169,8 +171,10 @@ class _Asked:
             self.native("gives the probabilities of given texts, which choices and score need")
         self.server.check(request)
 
-    async def answer(self, request: GenerationRequest, index: int) -> AsyncGenerator[Event, None]:
-        """Yield the events of an answer."""
+    async def answer(
+        self, request: GenerationRequest, index: int, spells: Callable[[], Awaitable[bool]]
+    ) -> AsyncGenerator[Event, None]:
+        """Yield the events of an answer; ``spells`` tells whether a message may spell a control token."""
         dialect = self.server.dialect
         prompt: list[int] | None = None
         beginning: list[Step] = []
@@ -181,7 +185,9 @@ class _Asked:
                 async for event in evaluate(native, request, self.server, self.model, index=index):
                     yield event
                 return
-            prompt = await native.prompt(request, always=bool(request.begin))
+            # where no message spells a control token, the server can read the messages as they are
+            if request.raw or request.begin or await spells():
+                prompt = await native.prompt(request)
             if prompt and request.begin:
                 beginning = await begun(native, request, prompt)
                 prompt += request.begin
@@ -240,13 +246,15 @@ async def _answer_all(requests: Sequence[GenerationRequest], emit: _Emit, *, kee
         if refused and not keep_errors:
             raise RowsRefused({index: str(error) for index, error in refused.items()}, len(requests))
         waiting = iter(enumerate(requests))
+        spells = _looks(requests, servers)
 
         async def work() -> None:
             for index, request in waiting:
                 try:
                     if index in refused:
                         raise refused[index]
-                    async with aclosing(servers[request.model.name].answer(request, index)) as answer:
+                    answering = servers[request.model.name].answer(request, index, partial(spells, index))
+                    async with aclosing(answering) as answer:
                         async for event in answer:
                             emit(event)
                 except PhiError as error:
@@ -262,6 +270,25 @@ async def _answer_all(requests: Sequence[GenerationRequest], emit: _Emit, *, kee
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _looks(
+    requests: Sequence[GenerationRequest], servers: Mapping[str, _Asked]
+) -> Callable[[int], Coroutine[Any, Any, bool]]:
+    """Tell of a llama-server's request whether its messages may spell a control token.
+
+    Many are looked at together, and each alone where one of them does.
+    """
+    looks: dict[tuple[str, int], asyncio.Task[bool]] = {}
+
+    async def spells(index: int) -> bool:
+        asked, first = servers[requests[index].model.name], index // _GROUP * _GROUP
+        native, key = Native(asked.client, asked.address), (asked.address.base, first)
+        if key not in looks:
+            looks[key] = asyncio.create_task(native.spells(requests[first : first + _GROUP]))
+        return await looks[key] and (len(requests) == 1 or await native.spells([requests[index]]))
+
+    return spells
 
 
 def _silently(text: str) -> None:

@@ -23,7 +23,8 @@ def pieces(body):
         control = next((one for one in CONTROLS if body["parse_special"] and text.startswith(one)), None)
         found.append({"id": CONTROLS[control], "piece": control} if control else {"id": ord(text[0]), "piece": text[0]})
         text = text[len(control or "x") :]
-    return {"tokens": [{"id": 32, "piece": " "}, *found]}
+    found = [{"id": 32, "piece": " "}, *found]
+    return {"tokens": found if body.get("with_pieces") else [one["id"] for one in found]}
 
 
 def name(token):
@@ -66,6 +67,17 @@ def test_a_control_token_in_a_prompt_is_sent_as_text(phi, server):
     path, body = server.asked[-1]
     assert path == "/v1/completions"
     assert [name(token) for token in body["prompt"]] == [" ", "<|user|>", *"a<|end|>b", "<|end|>"]
+
+
+def test_the_messages_of_many_rows_are_looked_at_together(phi, server):
+    looked = []
+    server.paths["/tokenize"] = lambda body: looked.append(body["content"]) or pieces(body)
+    rows = [f"row {number}" for number in range(100)]
+    phi.map([*rows, "a<|end|>b"], progress=False)
+    paths = [path for path, _ in server.asked]
+    assert (paths.count("/v1/chat/completions"), paths.count("/v1/completions")) == (100, 1)
+    assert looked.count("\n".join(rows[:64])) == 2
+    assert not set(looked) & set(rows[:64])
 
 
 def test_a_text_is_cut_into_tokens(phi):

@@ -37,6 +37,7 @@ class Dialect:
         logprobs_since: the first version that gives them; empty: all do.
         completes: whether it continues a text as it is, without its chat template.
         tokens: whether it gives token ids, takes them, and cuts texts into them.
+        evaluates: whether it tells how likely the tokens of a given text are.
         usage: whether it sends the counts of tokens at a stream's end, where asked.
         plain_schema: whether a schema is named as llama_cpp.server wants it, rather than as OpenAI does.
         continues: what a conversation is sent with that ends with the beginning of an answer; None: it cannot go on there.
@@ -52,6 +53,7 @@ class Dialect:
     logprobs_since: tuple[int, ...] = ()
     completes: bool = True
     tokens: bool = False
+    evaluates: bool = False
     usage: bool = True
     plain_schema: bool = False
     continues: Mapping[str, Any] | None = None
@@ -85,6 +87,13 @@ class Dialect:
             raise PhiError(f"{self.name} gives no log-probabilities: leave out -f tokens and --top-logprobs")
         if request.raw and not self.completes:
             raise PhiError(f"{self.name} always uses its chat template: leave out --raw")
+        if (request.choices or request.given is not None) and not self.evaluates:
+            raise PhiError(
+                f"{self.name} does not tell how likely a given text is, which choices and score need: ask llama-server or "
+                "vLLM"
+            )
+        if request.choices and request.raw and not self.tokens:
+            raise PhiError(f"{self.name} takes an answer's end from its chat template: leave out --raw to have choices")
         if (request.begin or request.known) and not self.tokens:
             raise PhiError(f"{self.name} takes no token ids: an answer cannot branch, nor begin with given tokens")
         if request.schema is not None and request.begin:
@@ -167,6 +176,7 @@ LLAMA_SERVER = Dialect(
     # the order in which phi_magic.distribution applies them; its own draws the temperature last
     always={"samplers": ["penalties", "temperature", "top_p", "top_k", "min_p"]},
     tokens=True,
+    evaluates=True,
 )
 LLAMA_CPP_SERVER = Dialect(
     "llama_cpp.server",
@@ -181,6 +191,7 @@ VLLM = Dialect(
     sends={"top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repetition_penalty"},
     ignores=frozenset({"repeat_last_n"}),
     continues={"continue_final_message": True, "add_generation_prompt": False},
+    evaluates=True,
 )
 OLLAMA = Dialect("Ollama's /v1", ignores=frozenset(_OFF), logprobs_since=(0, 12, 11), completes=False, continues={})
 LM_STUDIO = Dialect("LM Studio", ignores=frozenset({"min_p", "repeat_last_n"}), logprobs=False)

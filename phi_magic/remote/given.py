@@ -44,7 +44,7 @@ async def score(
     prompt, [given] = await native.prompt_and(request, [request.given or ""])
     if not given:
         raise PhiError("there is nothing to evaluate: the text is empty")
-    yield _started(request, server, model, len(prompt), asked, index)
+    yield started(request, server, model, len(prompt), asked, index)
     for at, token in enumerate(given):
         record = await native.record([*prompt, *given[:at]], token, request.top_logprobs)
         text = "" if at else request.given or ""
@@ -60,19 +60,12 @@ async def choose(
     Raises:
         PhiError: a choice has no tokens, two have the same, or none is likely enough to be told.
     """
-    import numpy as np
-
-    from ..draws import draw, random_number
-
     asked = time.perf_counter()
     prompt, written = await native.prompt_and(request, request.choices)
     options = list(map(tuple, written))
     ends = await native.ends()
-    if not all(options):
-        raise PhiError("a choice has no tokens: leave it out")
-    if len(set(options)) < len(options):
-        raise PhiError("two choices have the same tokens in this model: leave one out")
-    yield _started(request, server, model, len(prompt), asked, index)
+    distinct(options)
+    yield started(request, server, model, len(prompt), asked, index)
     likely: dict[tuple[int, ...], list[Likely]] = {}  # after each beginning that some choices share
     for option in options:
         for length in range(len(option) + 1):
@@ -84,14 +77,39 @@ async def choose(
     ]
     if not math.isfinite(max(scores)):
         raise PhiError("the server tells of no choice how likely it is: none is among its likeliest answers")
-    weights = np.exp(np.array(scores) - max(scores))
-    relative = np.array(scores, dtype=np.float32) - np.float32(max(scores))
-    chosen = draw(relative, (), random_number(request.seed, 0), request.sampling)
+    chosen, chances = drawn(request, scores)
     for at, token in enumerate(options[chosen]):
         record = await native.record([*prompt, *options[chosen][:at]], token, request.top_logprobs)
         yield Step(index, record, "" if at else request.choices[chosen], time.perf_counter())
-    chances = dict(zip(request.choices, (weights / weights.sum()).tolist(), strict=True))
     yield Finished(index, "stop", at=time.perf_counter(), choices=chances)
+
+
+def distinct(options: Sequence[Sequence[int]]) -> None:
+    """Check the tokens of choices.
+
+    Raises:
+        PhiError: a choice has none, or two have the same.
+    """
+    if not all(options):
+        raise PhiError("a choice has no tokens: leave it out")
+    if len(set(map(tuple, options))) < len(options):
+        raise PhiError("two choices have the same tokens in this model: leave one out")
+
+
+def drawn(request: GenerationRequest, scores: Sequence[float]) -> tuple[int, dict[str, float]]:
+    """Draw one of the choices as a token is drawn; return its place, and the probabilities of all.
+
+    Args:
+        scores: the logarithm of each choice's probability as the whole answer; at least one is finite.
+    """
+    import numpy as np
+
+    from ..draws import draw, random_number
+
+    weights = np.exp(np.array(scores) - max(scores))
+    relative = np.array(scores, dtype=np.float32) - np.float32(max(scores))
+    chosen = draw(relative, (), random_number(request.seed, 0), request.sampling)
+    return chosen, dict(zip(request.choices, (weights / weights.sum()).tolist(), strict=True))
 
 
 def _logprob(likely: Sequence[Likely], tokens: set[int] | frozenset[int]) -> float:
@@ -101,6 +119,6 @@ def _logprob(likely: Sequence[Likely], tokens: set[int] | frozenset[int]) -> flo
     return greatest + math.log(sum(math.exp(one - greatest) for one in found)) if math.isfinite(greatest) else greatest
 
 
-def _started(request: GenerationRequest, server: Server, model: str, size: int, asked: float, index: int) -> Started:
+def started(request: GenerationRequest, server: Server, model: str, size: int, asked: float, index: int) -> Started:
     engine = server.record(model, request.sampling)
     return Started(index, prompt_tokens=size, prompt=time.perf_counter() - asked, engine=engine)

@@ -25,6 +25,7 @@ from .given import begun, choose, score
 from .named import look
 from .native import Native
 from .servers import Server, forget, identify
+from .vllm import Evaluation
 
 
 @dataclass(frozen=True)
@@ -167,8 +168,6 @@ class _Asked:
 
     def check(self, request: GenerationRequest) -> None:
         """Refuse what the server cannot do."""
-        if request.choices or request.given is not None:
-            self.native("gives the probabilities of given texts, which choices and score need")
         self.server.check(request)
 
     async def answer(
@@ -178,13 +177,12 @@ class _Asked:
         dialect = self.server.dialect
         prompt: list[int] | None = None
         beginning: list[Step] = []
+        if request.choices or request.given is not None:
+            async for event in self._evaluated(request, index):
+                yield event
+            return
         if dialect.tokens:
             native = Native(self.client, self.address)
-            if request.choices or request.given is not None:
-                evaluate = choose if request.choices else score
-                async for event in evaluate(native, request, self.server, self.model, index=index):
-                    yield event
-                return
             # where no message spells a control token, the server can read the messages as they are
             if request.raw or request.begin or await spells():
                 prompt = await native.prompt(request)
@@ -200,6 +198,13 @@ class _Asked:
                 pieces, request, self.server, self.model, base=self.address.base, index=index, begun=beginning
             ):
                 yield event
+
+    def _evaluated(self, request: GenerationRequest, index: int) -> AsyncIterator[Event]:
+        if not self.server.dialect.tokens:
+            evaluation = Evaluation(self.client, self.address, self.server, self.model, request)
+            return evaluation.choose(index) if request.choices else evaluation.score(index)
+        evaluate = choose if request.choices else score
+        return evaluate(Native(self.client, self.address), request, self.server, self.model, index=index)
 
 
 @asynccontextmanager

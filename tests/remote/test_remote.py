@@ -155,11 +155,7 @@ class TestKinds:
             ("LM Studio", {"top_logprobs": 2}, "gives no log-probabilities"),
             ("vLLM", {"repeat_last_n": 10}, "vLLM ignores repeat_last_n"),
             ("vLLM", {"begin": [5]}, "takes no token ids"),
-            (
-                "vLLM",
-                {"choices": ["a", "b"]},
-                "cannot do this: llama-server alone gives the probabilities of given texts",
-            ),
+            ("Ollama", {"choices": ["a", "b"]}, "does not tell how likely a given text is"),
             ("vLLM", {"max_reasoning": 10}, "vLLM cannot end thoughts: leave max_reasoning at 4096"),
             ("llama-server", {"begin": [5], "schema": SCHEMA}, "leave out --schema to branch"),
         ],

@@ -23,11 +23,11 @@ from .given import distinct, drawn, started
 from .servers import Server
 
 
-class _Tokens(msgspec.Struct):
+class _TokenIds(msgspec.Struct):
     tokens: list[int]
 
 
-class _Likely(msgspec.Struct):
+class _PromptToken(msgspec.Struct):
     logprob: float | None  # none is the least that there is
     rank: int | None = None
     decoded_token: str | None = None
@@ -37,12 +37,12 @@ class _Likely(msgspec.Struct):
         return -math.inf if self.logprob is None else self.logprob
 
 
-class _Choice(msgspec.Struct):
-    prompt_logprobs: list[dict[int, _Likely] | None]
+class _EvaluatedChoice(msgspec.Struct):
+    prompt_logprobs: list[dict[int, _PromptToken] | None]
 
 
 class _Evaluated(msgspec.Struct):
-    choices: Annotated[list[_Choice], msgspec.Meta(min_length=1)]
+    choices: Annotated[list[_EvaluatedChoice], msgspec.Meta(min_length=1)]
 
 
 class Evaluation:
@@ -132,7 +132,7 @@ class Evaluation:
 
     async def _tokens(self, **body: Any) -> list[int]:
         body = {"model": self._model, **body}
-        return (await self._client.post(f"{self._address.root}/tokenize", body, _Tokens)).tokens
+        return (await self._client.post(f"{self._address.root}/tokenize", body, _TokenIds)).tokens
 
     @property
     def _text(self) -> str:
@@ -151,7 +151,7 @@ class Evaluation:
         return [_record(token, likely or {}, top) for token, likely in zip(tokens[first:], told[first:], strict=True)]
 
 
-def _record(token: int, likely: dict[int, _Likely], top: int) -> Token:
+def _record(token: int, likely: dict[int, _PromptToken], top: int) -> Token:
     others = sorted(likely.items(), key=lambda one: -one[1].logprob_or_least)[:top]
     alternatives = tuple(Alternative(one, _name(one, told), told.logprob_or_least, math.nan) for one, told in others)
     itself = likely[token]
@@ -161,5 +161,5 @@ def _record(token: int, likely: dict[int, _Likely], top: int) -> Token:
     )
 
 
-def _name(token: int, told: _Likely) -> str:
+def _name(token: int, told: _PromptToken) -> str:
     return f"[{token}]" if told.decoded_token is None else told.decoded_token

@@ -20,14 +20,14 @@ from ..errors import PhiError, RowsRefused
 from ..interrupt import Stop
 from ..models.files import ModelFile, resolve
 from ..models.fingerprint import Identity, remembered_sha256
-from ..position import Position
-from .backend import Backend, Event, Finished, ModelInfo, OnStatus, Started, Step, TokenText, ignore_status
+from .backend import Backend, Event, Finished, OnStatus, Started, Step, ignore_status
 from .computing import computer, computing
-from .request import GenerationRequest, ModelReference, is_address
+from .request import GenerationRequest, is_address
 from .store import Store
+from .wrapper import BackendWrapper
 
 
-class Cached:
+class Cached(BackendWrapper):
     """A :class:`~phi_magic.generation.backend.Backend` that answers from a store what it has, and asks another the rest.
 
     Args:
@@ -36,7 +36,7 @@ class Cached:
     """
 
     def __init__(self, backend: Backend, store: Store) -> None:
-        self._backend = backend
+        super().__init__(backend)
         self._store = store
 
     def generate(
@@ -90,33 +90,6 @@ class Cached:
         finally:  # also where a caller needs no more, or the worker ended
             for _, keeping in asked:
                 keeping.keep()
-
-    def look(
-        self,
-        request: GenerationRequest,
-        stop: Stop,
-        *,
-        before: Position | None = None,
-        on_status: OnStatus = ignore_status,
-    ) -> Position:
-        """See :meth:`phi_magic.generation.backend.Backend.look`."""
-        return self._backend.look(request, stop, before=before, on_status=on_status)
-
-    def tokenize(self, model: ModelReference, text: str, stop: Stop) -> list[TokenText]:
-        """See :meth:`phi_magic.generation.backend.Backend.tokenize`."""
-        return self._backend.tokenize(model, text, stop)
-
-    def load(self, model: ModelReference, stop: Stop, *, on_status: OnStatus = ignore_status) -> None:
-        """See :meth:`phi_magic.generation.backend.Backend.load`."""
-        self._backend.load(model, stop, on_status=on_status)
-
-    def describe(self, model: ModelReference, n_ctx: int, stop: Stop) -> ModelInfo:
-        """See :meth:`phi_magic.generation.backend.Backend.describe`."""
-        return self._backend.describe(model, n_ctx, stop)
-
-    def unload(self, stop: Stop) -> None:
-        """See :meth:`phi_magic.generation.backend.Backend.unload`."""
-        self._backend.unload(stop)
 
 
 class _Lookups:

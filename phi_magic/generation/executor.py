@@ -23,11 +23,11 @@ from ..errors import PhiError, RowsRefused, WorkerEnded
 from ..interrupt import Stop
 from ..machine import physical_cores
 from ..paths import cache_folder
-from ..position import Position
-from .backend import Backend, Event, ModelInfo, OnStatus, Started, TokenText, ignore_status
+from .backend import Backend, Event, OnStatus, Started, ignore_status
 from .chunk import Order, answer_chunk, decode, refused_of, sha256_of
 from .cutting import Chunk, Waiting
-from .request import GenerationRequest, ModelReference, is_address
+from .request import GenerationRequest, is_address
+from .wrapper import BackendWrapper
 
 _WORKERS = 8  # assumed where the executor does not say how many it has
 _AHEAD = 2  # chunks for each worker that are with the executor: the one that runs, and the next
@@ -40,7 +40,7 @@ _GLANCE = 0.05  # seconds between two looks at the stop
 _log = logging.getLogger("phi_magic")
 
 
-class Distributed:
+class Distributed(BackendWrapper):
     """A :class:`~phi_magic.generation.backend.Backend` that answers many requests on an executor's processes.
 
     Args:
@@ -52,15 +52,9 @@ class Distributed:
     def __init__(self, executor: Executor, backend: Backend, choose: Callable[..., Backend]) -> None:
         if not callable(getattr(executor, "submit", None)):
             raise PhiError(f"executor takes a concurrent.futures.Executor, not a {type(executor).__name__}")
+        super().__init__(backend)
         self._executor = executor
-        self._backend = backend
         self._choose = choose
-
-    def generate(
-        self, request: GenerationRequest, stop: Stop, *, on_status: OnStatus = ignore_status
-    ) -> Iterator[Event]:
-        """See :meth:`phi_magic.generation.backend.Backend.generate`; one request is answered here."""
-        return self._backend.generate(request, stop, on_status=on_status)
 
     def generate_many(
         self,
@@ -171,33 +165,6 @@ class Distributed:
                 for number, reason in future.result().items()
             }
         return {}
-
-    def look(
-        self,
-        request: GenerationRequest,
-        stop: Stop,
-        *,
-        before: Position | None = None,
-        on_status: OnStatus = ignore_status,
-    ) -> Position:
-        """See :meth:`phi_magic.generation.backend.Backend.look`."""
-        return self._backend.look(request, stop, before=before, on_status=on_status)
-
-    def tokenize(self, model: ModelReference, text: str, stop: Stop) -> list[TokenText]:
-        """See :meth:`phi_magic.generation.backend.Backend.tokenize`."""
-        return self._backend.tokenize(model, text, stop)
-
-    def load(self, model: ModelReference, stop: Stop, *, on_status: OnStatus = ignore_status) -> None:
-        """See :meth:`phi_magic.generation.backend.Backend.load`."""
-        self._backend.load(model, stop, on_status=on_status)
-
-    def describe(self, model: ModelReference, n_ctx: int, stop: Stop) -> ModelInfo:
-        """See :meth:`phi_magic.generation.backend.Backend.describe`."""
-        return self._backend.describe(model, n_ctx, stop)
-
-    def unload(self, stop: Stop) -> None:
-        """See :meth:`phi_magic.generation.backend.Backend.unload`."""
-        self._backend.unload(stop)
 
 
 def _sendable(request: GenerationRequest, threads: int) -> GenerationRequest:

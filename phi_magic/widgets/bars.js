@@ -1,13 +1,6 @@
 // The likeliest next tokens as a table with bars, one column a stage, and the answer so far above it.
 // Whatever comes from a model is set as text, never as markup.
 
-const make = (parent, tag, name, text = "") => {
-  const element = parent.appendChild(document.createElement(tag));
-  if (name) element.className = name;
-  element.textContent = text;
-  return element;
-};
-
 // Give a parent as many children as there are items, keeping those it has: the focus stays where it is.
 const fit = (parent, items, add) => {
   while (parent.children.length > items.length) parent.lastChild.remove();

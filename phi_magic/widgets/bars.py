@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -18,6 +17,7 @@ from ..rendering.shades import chance
 from ..rendering.token_shading import kind, percent, shown
 from ..reply import Alternative
 from ..sampling import CUTTING, Stages, likeliest
+from .front_end import front_end
 
 _LIKELIEST = 12
 _PENALTY = 1  # the place of "after penalty" among the stages
@@ -38,8 +38,8 @@ _TAIL = "213, 94, 0"  # of all the tokens that have no row
 class Bars(anywidget.AnyWidget):
     """Draws ``view``; sends ``{"take": token id}`` and ``{"go": step}``."""
 
-    _esm = (Path(__file__).parent / "bars.js").read_text("utf-8")
-    _css = (Path(__file__).parent / "bars.css").read_text("utf-8")
+    _esm = front_end("make.js", "bars.js")
+    _css = front_end("bars.css")
     view: Any = traitlets.Dict().tag(sync=True)
     busy = traitlets.Bool(False).tag(sync=True)
 

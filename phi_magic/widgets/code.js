@@ -1,12 +1,5 @@
 // A cell's code with buttons that copy and insert it. The code is set as text, never as markup.
 
-const make = (parent, tag, name, text = "") => {
-  const element = parent.appendChild(document.createElement(tag));
-  if (name) element.className = name;
-  element.textContent = text;
-  return element;
-};
-
 // A page that came over plain http from another machine has no clipboard of its own.
 const copy = async (code) => {
   if (navigator.clipboard) return navigator.clipboard.writeText(code.textContent);

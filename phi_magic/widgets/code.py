@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import anywidget
 import traitlets
 
 from ..rendering.inserting import COMMAND, arguments
+from .front_end import front_end
 
 
 class Code(anywidget.AnyWidget):
     """Shows ``text`` with buttons that copy and insert it, and a switch for every setting to be said."""
 
-    _esm = (Path(__file__).parent / "code.js").read_text("utf-8")
-    _css = (Path(__file__).parent / "code.css").read_text("utf-8")
+    _esm = front_end("make.js", "code.js")
+    _css = front_end("code.css")
     text = traitlets.Unicode().tag(sync=True)
     command = traitlets.Unicode(COMMAND).tag(sync=True)
     arguments = traitlets.Unicode(help="What the command takes to insert the text.").tag(sync=True)

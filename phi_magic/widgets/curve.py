@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..parameters import SamplingParameters
 from ..sampling import Stages
+from .front_end import front_end
 
 _POINTS = 120  # at most; evenly spaced on a logarithmic axis they look like all of them
 
@@ -19,8 +19,8 @@ _POINTS = 120  # at most; evenly spaced on a logarithmic axis they look like all
 class Curve(anywidget.AnyWidget):
     """Draws ``view``."""
 
-    _esm = (Path(__file__).parent / "curve.js").read_text("utf-8")
-    _css = (Path(__file__).parent / "curve.css").read_text("utf-8")
+    _esm = front_end("curve.js")
+    _css = front_end("curve.css")
     view: Any = traitlets.Dict().tag(sync=True)
 
 

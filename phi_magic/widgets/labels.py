@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import anywidget
 import traitlets
+
+from .front_end import front_end
 
 
 class Labels(anywidget.AnyWidget):
@@ -18,7 +19,7 @@ class Labels(anywidget.AnyWidget):
         hints: of fields by their labels; ipywidgets 8.1 shows the tooltip of some kinds of fields alone.
     """
 
-    _esm = (Path(__file__).parent / "labels.js").read_text("utf-8")
+    _esm = front_end("labels.js")
     enters = traitlets.Bool().tag(sync=True)
     hints: Any = traitlets.Dict().tag(sync=True)
 

@@ -1,13 +1,6 @@
 // A slider and a field for each setting. Only what a person does here is sent: `moved` is set by the events "input" and
 // "change", which a browser never fires for a value that a script has set.
 
-const make = (parent, tag, name, text = "") => {
-  const element = parent.appendChild(document.createElement(tag));
-  if (name) element.className = name;
-  element.textContent = text;
-  return element;
-};
-
 function render({ model, el }) {
   const root = make(el, "div", "phi-sliders");
   const controls = new Map();

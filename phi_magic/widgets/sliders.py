@@ -10,7 +10,6 @@ is, as a text field does, ``traitlets.link`` is used.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -19,6 +18,7 @@ import traitlets
 from ..errors import PhiError
 from ..settings import checked, label
 from .controls import tooltip
+from .front_end import front_end
 
 
 class Sliders(anywidget.AnyWidget):
@@ -33,8 +33,8 @@ class Sliders(anywidget.AnyWidget):
         on_refused: told in one line when a trait does not take what was typed.
     """
 
-    _esm = (Path(__file__).parent / "sliders.js").read_text("utf-8")
-    _css = (Path(__file__).parent / "sliders.css").read_text("utf-8")
+    _esm = front_end("make.js", "sliders.js")
+    _css = front_end("sliders.css")
     rows: Any = traitlets.List().tag(sync=True)
     values: Any = traitlets.Dict(help="The traits' values, by name.").tag(sync=True)
     moved: Any = traitlets.Dict(

@@ -1,13 +1,6 @@
 // One answer's tokens; a token's menu holds what else could have stood there. Taking one of these begins a branch.
 // Whatever comes from a model is set as text, never as markup.
 
-const make = (parent, tag, name, text = "") => {
-  const element = parent.appendChild(document.createElement(tag));
-  if (name) element.className = name;
-  element.textContent = text;
-  return element;
-};
-
 function render({ model, el }) {
   const root = make(el, "div", "phi-branch");
   const head = make(root, "div", "phi-branch-head");

@@ -309,7 +309,7 @@ class TestBranching:
         assert len(tokens.replies) == 2
         tokens.stop.click()
         tokens.wait()
-        assert "interrupted" in tokens.status.value
+        assert "interrupted" in tokens.status.widget.value
         assert not any(branch.busy for branch in tokens.branches.values())
         assert tokens.stop.layout.display == "none"
 

@@ -155,21 +155,21 @@ def cut(tokens: Sequence[_Cut]) -> dict[str, str]:
 
 def describe(token: Token) -> str:
     """Describe a token and its alternatives, in lines."""
-    what = kind(token.text)
-    lines = [
-        f"{shown(token.text)}  {percent(chance(token.logprob))} %"
-        + (f" ({what})" if what else "")
-        + f"\n{when_drawn(token)}rank {token.rank} · surprise {bits(token.logprob):.2f} bits"
-    ]
+    lines = about(token)
     for place, other in enumerate(token.top, 1):
         mark = "▸" if other.id == token.id else " "
         lines.append(f"{mark}{place}. {shown(other.text)}  {numbers(other)}")
     return "\n".join(lines)
 
 
-def when_drawn(token: Alternative) -> str:
-    """Begin a line with the probability that a token was drawn with, where it is not the model's own."""
-    return f"when drawn {after} · " if (after := _after(token)) else ""
+def about(token: Token) -> list[str]:
+    """Describe a token in lines: its probability; what it is other than text; its rank and surprise."""
+    after = _after(token)
+    return [
+        f"{shown(token.text)}  {percent(chance(token.logprob))} %",
+        *filter(None, [kind(token.text)]),
+        f"when drawn {after} · " * bool(after) + f"rank {token.rank} · surprise {bits(token.logprob):.2f} bits",
+    ]
 
 
 def numbers(token: Alternative) -> str:

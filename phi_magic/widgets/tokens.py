@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -17,11 +15,12 @@ from ..generation.stream import Stream
 from ..phi import Phi
 from ..rendering import to_text
 from ..rendering.redraw import Pace
-from ..rendering.shades import SCALES, bits, chance, legend, shades
-from ..rendering.token_shading import ALTERNATIVES, bundle, kind, numbers, percent, shown
+from ..rendering.shades import SCALES, chance, legend, shades
+from ..rendering.token_shading import ALTERNATIVES, about, bundle, kind, numbers, percent, shown
 from ..reply import Alternative, Message, Reply, Token
 from ..settings import ANSWER_TRAITS
-from .controls import close
+from .controls import StatusLine, button, close
+from .front_end import front_end
 from .labels import Labels
 from .saved import Saved
 from .thread import WidgetThread
@@ -30,8 +29,8 @@ from .thread import WidgetThread
 class Branch(anywidget.AnyWidget):
     """One answer's tokens; sends ``{"at": step, "take": token id}`` and ``{"choose": one of CHOICES}``."""
 
-    _esm = (Path(__file__).parent / "tokens.js").read_text("utf-8")
-    _css = (Path(__file__).parent / "tokens.css").read_text("utf-8")
+    _esm = front_end("make.js", "tokens.js")
+    _css = front_end("tokens.css")
     tokens: Any = traitlets.List().tag(sync=True)
     begun = traitlets.Int(0, help="How many of the tokens were taken from the answer that this one left.").tag(
         sync=True
@@ -68,13 +67,10 @@ class TokenView:
             model=reply.model,
             **{name: reply.params[name] for name in (*ANSWER_TRAITS, "n_ctx", "exact") if name in reply.params},
         )
-        self._thread = WidgetThread(on_error=self._say_failed, on_end=self._ended)
-        self.status = ipywidgets.HTML()
-        self.stop = ipywidgets.Button(
-            description="Stop", icon="stop", tooltip="End the branch here", layout={"width": "auto", "display": "none"}
-        )
-        self.stop.on_click(lambda _: self._thread.stop())
-        self.controls = ipywidgets.HBox([self.stop, self.status, Labels()])
+        self.status = StatusLine()
+        self._thread = WidgetThread(on_error=self.status.fail, on_end=self._ended)
+        self.stop = button("Stop", "stop", "End the branch here", self._thread.stop)
+        self.controls = ipywidgets.HBox([self.stop, self.status.widget, Labels()])
         # Branches come and go in a box of their own: what follows a changed child is drawn anew, `Labels` must stay.
         self._shown = ipywidgets.VBox()
         self.widget = ipywidgets.VBox([self._shown, self.controls])
@@ -85,6 +81,7 @@ class TokenView:
             ),
         )
         self._fill(0)
+        self._busy(False)
         self.saved = Saved(self.widget, self._state, self.close)
 
     @property
@@ -112,10 +109,10 @@ class TokenView:
                 schema=origin.params.get("schema"),
                 plan=Plan.of(origin.engine),
                 identify=False,
-                on_status=self._say,
+                on_status=self.status.say,
             )
         except PhiError as error:
-            self._say_failed(str(error))
+            self.status.fail(str(error))
             return
         label = f"answer {self._count + 1}: branch of answer {number + 1} at token {at + 1}"
         self._add(stream.reply, Branch(begun=at, label=label, scale=self._answers[number].branch.scale), number)
@@ -199,7 +196,7 @@ class TokenView:
                     with pace.drawing():
                         self._fill(number, whole=False)
         self._fill(number)
-        self._say(stream.reply.stats())
+        self.status.say(stream.reply.stats())
 
     def _fill(self, number: int, *, whole: bool = True) -> None:
         # The alternatives are most of the data, and of use only when the answer stands still.
@@ -220,12 +217,6 @@ class TokenView:
     def _ended(self) -> None:
         self._busy(False)
         self.saved.update()
-
-    def _say(self, text: str) -> None:
-        self.status.value = f'<span role="status">{html.escape(to_text(text))}</span>'
-
-    def _say_failed(self, text: str) -> None:
-        self.status.value = f'<b role="alert">{html.escape(to_text(text))}</b>'
 
     def _state(self) -> dict[str, str]:
         """All branches, for a page without a kernel."""
@@ -257,13 +248,7 @@ def _token(token: Token, *, whole: bool) -> dict[str, Any]:
     }
     if not whole:
         return light
-    lines = [
-        f"{shown(token.text)}  {numbers(token)}",
-        f"rank {token.rank} · surprise {bits(token.logprob):.2f} bits",
-    ]
-    if what := kind(token.text):
-        lines.insert(1, what)
-    return {**light, "lines": lines, "top": [_alternative(other) for other in token.top]}
+    return {**light, "lines": about(token), "top": [_alternative(other) for other in token.top]}
 
 
 def _alternative(other: Alternative) -> dict[str, Any]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 _KEPT = 0.7  # weight of the old average at each new observation
 _CALM, _SLOW = 128, 12  # passes between two trials: at the usual speed, and when passes have become slower
 _LONGER = 1.4
+_FIRST = 8  # passes before the first trial, which a shorter answer does without
 _TRIAL = 2  # passes of a trial
+_HOPELESS = 1.3  # the share of a pass's time at which a trial ends with its first pass
 _BETTER = 0.9  # the share of a pass's time that another number of threads must fall below
 _RELAXED = 1.005  # a pass takes longer as the context fills
 
@@ -26,7 +28,7 @@ class Threads:
         self._count = most  #: the best number known
         self._seconds: dict[int, float] = {}  # of a pass, by threads
         self._fastest = float("inf")
-        self._until = 2  # passes before the next trial
+        self._until = _FIRST  # passes before the next trial
         self._trial: list[float] | None = None
         self._tried = most
 
@@ -41,7 +43,7 @@ class Threads:
             return
         if self._trial is not None:
             self._trial.append(seconds)
-            if len(self._trial) == _TRIAL:
+            if len(self._trial) == _TRIAL or seconds > _HOPELESS * self._seconds[self._count]:
                 self._end_trial(min(self._trial))
             return
         old = self._seconds.get(self._count, seconds)

@@ -20,7 +20,8 @@ def test_on_a_quiet_machine_all_are_used():
     threads = Threads(2)
     total, counts = run(threads, 1000, QUIET)
     assert threads.count in (1, 2)
-    assert counts.count(1) < 20
+    assert 0 < counts.count(1) <= 8  # a trial ends with its first pass, where that takes far longer
+    assert set(counts[:8]) == {2}
     assert total < 1000 * QUIET[2] / 0.97
 
 

@@ -149,6 +149,7 @@ class Stages:
     tempered: NDArray[np.float64]  #: and the temperature
     kept: NDArray[np.float64]  #: and top-p, top-k and min-p, which is what the token is drawn from
     cut: NDArray[np.int8]
+    order: NDArray[np.intp]  #: token ids, the likeliest after the temperature first
 
 
 #: The parameters that can remove a token, in the order in which they apply.
@@ -199,7 +200,7 @@ def _staged(scores: NDArray[np.float64], recent: NDArray[np.int64], sampling: Sa
         cut[chosen] = -1
         p = np.zeros(len(scores))
         p[chosen] = 1.0
-        return Stages(raw, penalised, p, p, cut)
+        return Stages(raw, penalised, p, p, cut, np.argsort(-p, kind="stable"))
 
     p = _softmax(scores, sampling.temperature)
     order = np.argsort(-p, kind="stable")
@@ -214,7 +215,7 @@ def _staged(scores: NDArray[np.float64], recent: NDArray[np.int64], sampling: Sa
         cuts("top_k", order[sampling.top_k :])
     cuts("min_p", np.flatnonzero(p < sampling.min_p * p[order[0]]))
     kept = np.where(cut == -1, p, 0.0)
-    return Stages(raw, penalised, p, kept / kept.sum(), cut)
+    return Stages(raw, penalised, p, kept / kept.sum(), cut, order)
 
 
 def _softmax(scores: NDArray[np.float64], temperature: float = 1.0) -> NDArray[np.float64]:

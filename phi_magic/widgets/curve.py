@@ -33,9 +33,9 @@ def view(stages: Stages, sampling: SamplingParameters) -> dict[str, Any]:
     size = len(stages.raw)
     ranks = np.unique(np.geomspace(1, size, _POINTS).round().astype(int))
     sums = {
-        "raw": _sums(stages.raw),
-        "after temperature": _sums(stages.tempered),
-        "after the cuts": _sums(stages.kept),
+        "raw": _sums(np.sort(stages.raw)[::-1]),
+        "after temperature": _sums(stages.tempered[stages.order]),
+        "after the cuts": _sums(stages.kept[stages.order]),
     }
     tokens = int((stages.kept > 0).sum())
     return {
@@ -48,8 +48,8 @@ def view(stages: Stages, sampling: SamplingParameters) -> dict[str, Any]:
     }
 
 
-def _sums(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    sums: NDArray[np.float64] = np.cumsum(np.sort(p)[::-1])
+def _sums(falling: NDArray[np.float64]) -> NDArray[np.float64]:
+    sums: NDArray[np.float64] = np.cumsum(falling)
     return np.minimum(sums, 1.0)
 
 

@@ -13,7 +13,7 @@ from phi_magic import Phi
 from phi_magic.__main__ import _map_parser, _parser, _replay_parser
 from phi_magic.magics import MAGICS
 from phi_magic.options import ASKING, CELL
-from phi_magic.settings import takes
+from phi_magic.settings import GROUPS, grouped, takes
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -28,21 +28,29 @@ def fill_in(app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def settings() -> Iterator[str]:
-    """A table of all options and settings, then every trait: its type, default, bounds, options and help."""
+    """A table of all options and settings, then every trait, group by group."""
     os.environ.pop("PHI_MAGIC_MODEL", None)  # it would pass for the default
     defaults = Phi()
     yield from _table(defaults)
-    for name, trait in sorted(Phi.class_traits(config=True).items()):
-        yield f".. py:attribute:: phi_magic.Phi.{name}"
-        yield f"   :type: {_kind(trait)}"
-        yield f"   :value: {getattr(defaults, name)!r}"
-        yield ""
-        yield f"   {_plain(trait.help)}"
-        yield ""
-        yield f"   :Takes: {_plain(takes(trait))}{' or None' * trait.allow_none}"
-        if name in _FLAGS:
-            yield f"   :Options: {', '.join(f'``{flag}``' for flag in _FLAGS[name])}"
-        yield ""
+    for group, heading in GROUPS.items():
+        yield from (f".. rubric:: {heading}", "")
+        for name in grouped(group):
+            yield from _trait(name, defaults)
+
+
+def _trait(name: str, defaults: Phi) -> Iterator[str]:
+    """A trait: its type, default, bounds, options and help."""
+    trait = Phi.class_traits()[name]
+    yield f".. py:attribute:: phi_magic.Phi.{name}"
+    yield f"   :type: {_kind(trait)}"
+    yield f"   :value: {getattr(defaults, name)!r}"
+    yield ""
+    yield f"   {_plain(trait.help)}"
+    yield ""
+    yield f"   :Takes: {_plain(takes(trait))}{' or None' * trait.allow_none}"
+    if name in _FLAGS:
+        yield f"   :Options: {', '.join(f'``{flag}``' for flag in _FLAGS[name])}"
+    yield ""
 
 
 def _table(defaults: Phi) -> Iterator[str]:

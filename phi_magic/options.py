@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from traitlets import List
+from traitlets import List, Unicode
 
 from .errors import PhiError
 from .phi import Phi
@@ -156,7 +156,7 @@ MAPPING = (
 _TEXTS = frozenset(
     max(option.flags, key=len)
     for option in ASKING
-    if option.trait in ("model", "stop", "system", "cache") or option.flags[0] in ("--schema", "--choices")
+    if isinstance(_TRAITS.get(option.trait), Unicode | List) or option.flags[0] in ("--schema", "--choices")
 )
 
 

@@ -15,7 +15,7 @@ from .errors import PhiError
 from .keywords import Options
 from .reply import Message, Prompt, Reply, Token, sendable
 from .sampling import Sampling, scalar
-from .settings import ANSWER_TRAITS, SEED_MAX, TOP_LOGPROBS, Settings, checked
+from .settings import RECORDED, SEED_MAX, TOP_LOGPROBS, Settings, checked, grouped
 
 if TYPE_CHECKING:
     from .generation.plan import Plan
@@ -81,11 +81,10 @@ def make_question(
     reply = Reply(
         prompt=messages[-1]["content"],
         model=str.__str__(settings["model"]),
-        params={name: settings[name] for name in ANSWER_TRAITS}
+        params={name: settings[name] for name in RECORDED}
         | {
             "stop": stop,
             "system": system,
-            "n_ctx": settings["n_ctx"],
             "exact": settings["exact"] and not is_address(settings["model"]),  # a server does not promise it
             "raw": raw,
             "begin": list(begin),
@@ -139,7 +138,7 @@ def reference(settings: Mapping[str, Any], plan: Plan | None = None) -> ModelRef
     """Which model these settings name, and how it is run."""
     from .generation.request import ModelReference
 
-    running = {name: settings[name] for name in ("profile", "n_threads", "n_gpu_layers", "keep_alive", "in_flight")}
+    running = {name: settings[name] for name in grouped("running")}
     return ModelReference(str.__str__(settings["model"]), plan=plan, **running)
 
 

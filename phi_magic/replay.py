@@ -26,13 +26,12 @@ from .rendering import token_shading as token_view
 from .rendering.formats import FORMS, bundle
 from .rendering.table import Table
 from .reply import Message, Reply
-from .settings import ANSWER_TRAITS
+from .settings import RECORDED
 
 _AROUND = 30  # characters shown on each side of the first difference
 #: The fields of a plan that the logits depend on. Threads and the way to read the file suit this machine instead.
 _BITS = {field.name for field in fields(Plan)} - {"n_threads", "mmap"}
 _CACHE_TYPES = {"f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"}
-_SETTINGS = {*ANSWER_TRAITS, "n_ctx", "exact"}
 _NEW = {"max_reasoning"}  # an older record lacks it, and no model thought then
 _EXTRAS = {"raw", "begin"}
 _WHERE_ASKED = {"schema", "choices", "given"}  # recorded only where it was given
@@ -214,7 +213,7 @@ def _in_cell(cell: Mapping[str, Any], where: str) -> Iterator[Recorded]:
 
 def _answer(phi: Phi, record: Mapping[str, Any], plan: Plan | None, on_status: Callable[[str], None]) -> Reply:
     params = record["params"]
-    options = {name: params[name] for name in _SETTINGS if name in params}
+    options = {name: params[name] for name in RECORDED if name in params}
     if record["finish_reason"] == "interrupted":  # up to where it ended, with the room that it had
         options["ends_after"] = record["usage"]["completion_tokens"]
     options |= {
@@ -248,7 +247,7 @@ def _checked(record: Mapping[str, Any]) -> dict[str, Any]:
     except ValueError as error:  # a lone surrogate too
         raise PhiError(f"its record is not one of an answer: {wrong_type(error)}") from None
     params = checked["params"]
-    if new := sorted(set(params) - _SETTINGS - _EXTRAS - _WHERE_ASKED):
+    if new := sorted(set(params) - {*RECORDED} - _EXTRAS - _WHERE_ASKED):
         raise PhiError(f"its record tells of {', '.join(new)}, which this version does not know")
     if checked["finish_reason"] == "error":
         raise PhiError(f"it has no answer: {checked.get('error')}")
@@ -263,7 +262,7 @@ def _other_versions(record: Mapping[str, Any]) -> Iterator[str]:
 
     if (ours := version("phi_magic")) != (theirs := record.get("version")):
         yield f"recorded by phi_magic {theirs or 'of an unknown version'}; this is {ours}"
-    if missing := sorted((_SETTINGS | _EXTRAS) - _NEW - set(record["params"])):
+    if missing := sorted({*RECORDED, *_EXTRAS} - _NEW - set(record["params"])):
         yield f"the record does not tell {', '.join(missing)}; as set here"
 
 

@@ -65,39 +65,39 @@ class Sampling(HasTraits):
         max=5,
         help="Divides the logits before the softmax: below 1 the likely tokens gain, above 1 the unlikely ones. "
         "0 is greedy: always the likeliest token.",
-    ).tag(config=True, shapes_text=True, step=0.05, shown_max=2)
+    ).tag(config=True, group="sampling", step=0.05, shown_max=2)
     top_p = Number(
         0.95,
         min=0,
         max=1,
         help="Nucleus sampling: keep the likeliest tokens until their probabilities reach this sum, the one that "
         "crosses it included. 1 (or 0) switches it off.",
-    ).tag(config=True, shapes_text=True, step=0.01)
+    ).tag(config=True, group="sampling", off=1, label="top-p", step=0.01)
     top_k = Whole(
         0,
         min=0,
         max=1_000_000,
         help="Keep only this many of the likeliest tokens. 0 switches it off.",
-    ).tag(config=True, shapes_text=True, step=1, shown_max=200)
+    ).tag(config=True, group="sampling", off=0, label="top-k", step=1, shown_max=200)
     min_p = Number(
         0.0,
         min=0,
         max=1,
         help="Keep only tokens at least this fraction as likely as the likeliest. 0 switches it off.",
-    ).tag(config=True, shapes_text=True, step=0.01)
+    ).tag(config=True, group="sampling", off=0, label="min-p", step=0.01)
     repeat_penalty = Number(
         1.1,
         min=0.1,
         max=10,
         help="Makes tokens of the recent answer less likely: their logits are divided by it where positive, multiplied "
         "where negative. 1 switches it off.",
-    ).tag(config=True, shapes_text=True, step=0.01, shown_min=0.8, shown_max=2)
+    ).tag(config=True, group="sampling", off=1, step=0.01, shown_min=0.8, shown_max=2)
     repeat_last_n = Whole(
         64,
         min=0,
         max=1_000_000,
         help="How many of the last generated tokens the repeat penalty looks at; the prompt does not count.",
-    ).tag(config=True, shapes_text=True, step=1, shown_max=512)
+    ).tag(config=True, group="sampling", off=0, step=1, shown_max=512)
 
     @property
     def greedy(self) -> bool:

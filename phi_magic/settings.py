@@ -43,28 +43,28 @@ class Settings(Sampling):
         help=f"The model: a known name ({', '.join(KNOWN)}), owner/repo/file.gguf on the hub, the path of a GGUF file, "
         "ollama:NAME, or http(s)://HOST:PORT/v1#NAME on an OpenAI-compatible server. The environment's PHI_MAGIC_MODEL is the "
         "default where it is set."
-    ).tag(config=True)
+    ).tag(config=True, group="question")
     seed = Whole(
         None,
         allow_none=True,
         min=0,
         max=SEED_MAX,
         help="Where the draws begin: the same seed gives the same answer. Unset, a fresh one is drawn and reported.",
-    ).tag(config=True)
+    ).tag(config=True, group="question")
     max_tokens = Whole(512, min=1, max=1_000_000, help="The longest answer, in tokens.").tag(
-        config=True, shapes_text=True, step=1, shown_max=2048
+        config=True, group="answer", step=1, shown_max=2048
     )
     max_reasoning = Whole(
         4096,
         min=1,
         max=1_000_000,
         help="The most tokens that a reasoning model may think before it is made to answer; max_tokens counts the answer.",
-    ).tag(config=True, shapes_text=True)
+    ).tag(config=True, group="answer")
     stop = List(Unicode(), help="Texts that end the answer; it ends before the first of them.").tag(
-        config=True, shapes_text=True
+        config=True, group="answer"
     )
     system = Unicode("", help="The system message: how the model shall answer, said before the conversation.").tag(
-        config=True, shapes_text=True
+        config=True, group="answer"
     )
     format = Enum(
         [*FORMS, "tokens"],
@@ -72,55 +72,57 @@ class Settings(Sampling):
         help="How a cell shows the answer: code is its code block alone, offered for a cell of its own and never run; json is "
         "parsed, and Reply.data holds it; html is sanitised; math is one formula in LaTeX; tokens shades every token by its "
         "probability.",
-    ).tag(config=True)
+    ).tag(config=True, group="display")
     n_ctx = Whole(
         4096,
         min=64,
         max=10_000_000,
         help="The most tokens that prompt and answer may have together; memory is taken as it is needed. Never more than "
         "the model was trained for.",
-    ).tag(config=True)
+    ).tag(config=True, group="context")
     n_threads = Whole(
         0,
         min=0,
         max=1024,
         help="The most processor threads; fewer are used while others keep the cores busy. 0: one for each physical core.",
-    ).tag(config=True)
+    ).tag(config=True, group="running")
     n_gpu_layers = Whole(
         -1,
         min=-1,
         max=10_000,
         help="Layers that a GPU computes. -1: all, where llama.cpp was built for one and the model fits it.",
-    ).tag(config=True)
+    ).tag(config=True, group="running")
     profile = Enum(
         ["auto", "speed", "memory"],
         "auto",
         help="What to spare: memory quantises the context's cache (half the bytes, and a little of the precision), speed "
         "reads the model into memory of its own. auto takes memory where the machine has little for the model.",
-    ).tag(config=True)
+    ).tag(config=True, group="running")
     exact = Flag(
         True,
         help="Keep the promise that the same question gives the same text, whatever was asked before. Without it a "
         "conversation's next answer begins a little sooner, and a near-tie may fall the other way.",
-    ).tag(config=True)
+    ).tag(config=True, group="context")
     cache = Switch(
         help="Keep answers on disk, and use them again: on (a file in the user's cache folder), or the path of a file. Only "
         "answers with a seed are kept; a map without one takes each row's seed from its prompt."
-    ).tag(config=True)
+    ).tag(config=True, group="question")
     keep_alive = Number(
         600.0, min=-1, max=1e9, help="Seconds without a question until the model is freed. Negative: never."
-    ).tag(config=True)
+    ).tag(config=True, group="running")
     in_flight = Whole(
         8,
         min=1,
         max=512,
         help="How many requests of a map or a sweep a server is sent at the same time. A model on this machine answers "
         "them together in any case.",
-    ).tag(config=True)
+    ).tag(config=True, group="running")
     refresh_interval = Number(
         0.1, min=0, max=60, help="Least seconds between two redraws of an answer that is being written."
-    ).tag(config=True)
-    show_stats = Flag(True, help="Show a line with tokens, speed, seed and finish below an answer.").tag(config=True)
+    ).tag(config=True, group="display")
+    show_stats = Flag(True, help="Show a line with tokens, speed, seed and finish below an answer.").tag(
+        config=True, group="display"
+    )
 
     @default("model")
     def _model_from_environment(self) -> str:
@@ -161,18 +163,38 @@ def unknown_option(name: str, known: Iterable[str]) -> str:
     return f"there is no option {name!r}{did_you_mean(name, known)} (the options are {', '.join(sorted(known))})"
 
 
-#: The settings that shape an answer's text, in the order in which they are defined: what ``Reply.params`` records.
-ANSWER_TRAITS = tuple(
-    name
-    for cls in reversed(Settings.__mro__)
-    for name, trait in vars(cls).items()
-    if isinstance(trait, TraitType) and trait.metadata.get("shapes_text")
-)
+#: Every group of settings (the tag ``group`` of their traits), with its heading.
+GROUPS = {
+    "question": "Which model, which seed, and whether the answer is kept",
+    "sampling": "How the next token is drawn",
+    "answer": "What goes with the question, and where the answer ends",
+    "context": "The context, and the promise of the same text",
+    "running": "How the model runs on this machine",
+    "display": "How an answer is shown",
+}
+
+
+def grouped(*groups: str) -> tuple[str, ...]:
+    """Return the names of the settings in these groups, in the order in which they are defined."""
+    return tuple(
+        name
+        for cls in reversed(Settings.__mro__)
+        for name, trait in vars(cls).items()
+        if isinstance(trait, TraitType) and trait.metadata.get("group") in groups
+    )
+
+
+#: The settings that shape an answer's text.
+ANSWER_TRAITS = grouped("sampling", "answer")
+
+#: The settings that ``Reply.params`` records.
+RECORDED = (*ANSWER_TRAITS, *grouped("context"))
 
 
 def label(name: str) -> str:
-    """Return a trait's name as one reads it; some have a hyphen as part of the name."""
-    return name.replace("_", "-" if name in ("top_p", "top_k", "min_p") else " ")
+    """Return a setting's name as one reads it: the tag ``label``, where a name has one."""
+    trait = Settings.class_traits().get(name)
+    return str((trait.metadata if trait else {}).get("label", name.replace("_", " ")))
 
 
 def changed(params: Mapping[str, Any]) -> str:

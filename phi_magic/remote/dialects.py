@@ -7,7 +7,7 @@ Ollama 0.12 and LM Studio 0.4, by their documentation.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import msgspec
@@ -15,9 +15,14 @@ import msgspec
 from ..errors import PhiError
 from ..generation.request import GenerationRequest
 from ..parameters import SamplingParameters
+from ..sampling import Sampling
 
 #: The value that switches a sampling parameter off, of those that OpenAI's interface does not have.
-_OFF = {"top_k": 0, "min_p": 0, "repeat_penalty": 1, "repeat_last_n": 0}
+_OFF = {
+    one.name: Sampling.class_traits()[one.name].metadata["off"]
+    for one in fields(SamplingParameters)
+    if one.name not in ("temperature", "top_p")
+}
 _OURS = {name: name for name in _OFF}
 _DEFAULTS = SamplingParameters()
 _MAX_REASONING = GenerationRequest.max_reasoning  # the default, which nobody has set

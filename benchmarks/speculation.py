@@ -1,9 +1,9 @@
-"""What guessing ahead brings: ``python -m benchmarks.speculation``.
+"""What speculative decoding gains: ``python -m benchmarks.speculation``.
 
-Two things decide it, and no model here has both: how often guesses are right, which takes a model that has learnt
-something, and what a pass costs, which takes one of full size. So the shipped model's answers, and an edit as a model makes it
-that makes no mistakes, are written again, token by token, by the very loop that guesses; every pass takes as long, on a clock of its own, as one of that many tokens took
-on the stand-in. The gain is the time without guessing over the time with it.
+Two things decide it, and no model here has both: how often drafts are right, which takes a trained model, and what a pass
+costs, which takes one of full size. So the loop that drafts writes answers again that are known: the shipped model's, and
+an edit without a mistake. Every pass takes as long, on a clock that only counts, as a pass of that many tokens took on the
+stand-in. The gain is the time without drafts over the time with them.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def main() -> int:
         path = stand_in.full_size(FOLDER)
     plan = choose(read_header(path), n_threads=options.threads)
     flash = replace(plan, flash_attention=True, key_type="q8_0", value_type="q8_0")
-    # What is guessed under exactness, and what without it.
+    # The drafts that exactness allows, and those without it.
     ways = {
         "exact=False": (plan, speculative.WIDTHS),
         "profile='memory', exact": (flash, speculative.widths(flash, exact=True)),
@@ -78,20 +78,20 @@ def main() -> int:
 
 
 def passes(path: Path, plan: Plan, widths: Sequence[int]) -> dict[int, float]:
-    """Median seconds of a pass over a token and so many guesses; 0 guesses too."""
+    """Median seconds of a pass over a token and so many draft tokens; 0 of them too."""
     model = Model(path, mmap=plan.mmap, repack=plan.repack)
     context = Context(model, plan)
     stop, taken = Stop(), {}
     try:
         context.prefill([1] * _DEPTH, room=_DEPTH + 64, stop=stop)
-        for guesses in (0, *widths):
+        for drafted in (0, *widths):
             times = []
             for _ in range(5):
                 started = time.perf_counter()
-                context.extend([1] * (guesses + 1), stop=stop)
+                context.extend([1] * (drafted + 1), stop=stop)
                 times.append(time.perf_counter() - started)
                 context.forget_after(_DEPTH)
-            taken[guesses] = median(times[1:])
+            taken[drafted] = median(times[1:])
     finally:
         context.close()
         model.close()
@@ -117,12 +117,12 @@ class _Retold:
 
     def extend(self, tokens: Sequence[int], **_: Any) -> None:
         self.tokens += tokens
-        guesses = len(tokens) - 1
-        if guesses not in self._costs:  # cut short: as the widths around it
-            wider = min((width for width in self._costs if width > guesses), default=max(self._costs))
-            self.seconds += self._costs[wider] * (guesses + 1) / (wider + 1)
+        drafted = len(tokens) - 1
+        if drafted not in self._costs:  # cut short: as the widths around it
+            wider = min((width for width in self._costs if width > drafted), default=max(self._costs))
+            self.seconds += self._costs[wider] * (drafted + 1) / (wider + 1)
         else:
-            self.seconds += self._costs[guesses]
+            self.seconds += self._costs[drafted]
 
     def row(self, _: int) -> None:
         return None
@@ -136,7 +136,7 @@ class _Retold:
 
 
 def gain(prompt: Sequence[int], answer: Sequence[int], costs: Mapping[int, float], learnt: dict[int, float]) -> float:
-    """The time of an answer's passes one token at a time, over that with guesses; ``learnt`` of other answers' passes."""
+    """The time of an answer's passes one token at a time, over that with drafts; ``learnt`` of other answers' passes."""
     retold: Any = _Retold(prompt, answer, costs)
     lookup = speculative.Lookup(prompt)
     length = speculative.DraftLength([width for width in costs if width], learnt)

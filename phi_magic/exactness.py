@@ -57,7 +57,7 @@ def probe(model: Model, plan: Plan) -> Iterator[tuple[str, bool]]:
     )
     yield "a KV cache that is saved and restored", agree(lambda: _restored(model, plan, prompt, answer))
     if plan.decodes_alike(len(answer)):
-        yield "tokens decoded together, as a draft is", agree(lambda: _guessed(model, plan, prompt, answer))
+        yield "tokens decoded together, as a draft is", agree(lambda: _drafted(model, plan, prompt, answer))
     if model.border and model.rope_factors(1) == "short":
         line = "requests on either side of the border between two sets of RoPE factors"
         yield line, _apart(model, plan, prompt, model.border)
@@ -144,7 +144,7 @@ def _restored(model: Model, plan: Plan, prompt: list[int], answer: list[int]) ->
         return _after(context, answer)
 
 
-def _guessed(model: Model, plan: Plan, prompt: list[int], answer: list[int]) -> list[Logits]:
+def _drafted(model: Model, plan: Plan, prompt: list[int], answer: list[int]) -> list[Logits]:
     """Return the same logits, with the answer's tokens in one pass."""
     stop = Stop()
     with closing(Context(model, plan)) as context:

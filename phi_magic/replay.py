@@ -30,7 +30,7 @@ from .settings import RECORDED
 
 _AROUND = 30  # characters shown on each side of the first difference
 #: The fields of a plan that the logits depend on. Threads and the way to read the file suit this machine instead.
-_BITS = {field.name for field in fields(Plan)} - {"n_threads", "mmap"}
+_LOGITS_DEPEND_ON = {field.name for field in fields(Plan)} - {"n_threads", "mmap"}
 _CACHE_TYPES = {"f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"}
 _NEW = {"max_reasoning"}  # an older record lacks it, and no model thought then
 _EXTRAS = {"raw", "begin"}
@@ -295,7 +295,7 @@ def _plan(phi: Phi, record: Mapping[str, Any]) -> tuple[Plan, str]:
         PhiError: no such plan can be.
     """
     ours = phi.describe(model=record["model"], profile="auto").plan
-    theirs = {name: record["engine"].get(name, value) for name, value in asdict(ours).items() if name in _BITS}
+    theirs = {name: record["engine"].get(name, value) for name, value in asdict(ours).items() if name in _LOGITS_DEPEND_ON}
     for name, value in theirs.items():
         if type(value) is not type(getattr(ours, name)) or (name.endswith("_type") and value not in _CACHE_TYPES):
             raise PhiError(f"its record is not one of an answer: the engine's {name} is {value!r:.40}")

@@ -45,7 +45,7 @@ class Lookup:
             self._after[tuple(self._tokens[-_SPAN:])] = len(self._tokens)
         self._tokens.append(token)
 
-    def guess(self, most: int) -> list[int]:
+    def draft(self, most: int) -> list[int]:
         at = self._after.get(tuple(self._tokens[-_SPAN:]))
         return [] if at is None else self._tokens[at : at + most]
 
@@ -57,7 +57,7 @@ class DraftLength:
     noticed, and a text that does not costs nothing.
 
     Args:
-        widths: how many tokens may be guessed at once.
+        widths: how many draft tokens a pass may have.
         seconds: the time of a pass by its number of draft tokens; updated here, and kept for the model's next answer.
     """
 
@@ -74,7 +74,7 @@ class DraftLength:
         self._seconds[width] = _FORGETS * old + (1 - _FORGETS) * seconds
 
     def width(self) -> int:
-        """The number of guesses that promises the most tokens a second; 0: none."""
+        """The number of draft tokens that promises the most tokens a second; 0: none."""
         alone = self._seconds.get(0)
         if alone is None:
             return 0
@@ -101,8 +101,8 @@ def advance(
     """
     lookup.add(writer.token)
     width = length.width()
-    guesses = lookup.guess(min(max(width, 1), room - 1))
-    evaluated = guesses if width else []
+    draft = lookup.draft(min(max(width, 1), room - 1))
+    evaluated = draft if width else []
     before = len(context.tokens)
     started = time.perf_counter()
     context.extend([writer.token, *evaluated], stop=stop)
@@ -113,8 +113,8 @@ def advance(
             drawn = writer.step(context.row(row))
             if drawn is None:
                 break
-            if row < len(guesses):
-                length.judge(right=writer.token == guesses[row])
+            if row < len(draft):
+                length.judge(right=writer.token == draft[row])
             yield drawn
             if writer.finish_reason or row == len(evaluated) or writer.token != evaluated[row]:
                 break

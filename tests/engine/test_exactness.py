@@ -121,10 +121,10 @@ def test_a_draft_is_kept_only_where_one_pass_gives_the_logits_of_single_passes(m
     asker = Asker(model, plan, seed=1)
     context, evaluated = asker.context, []
     try:
-        guessed = asker.tokens(width)
-        branch = guessed[:-1] + asker.tokens(2)
+        drafted = asker.tokens(width)
+        branch = drafted[:-1] + asker.tokens(2)
         context.prefill(asker.prompt, room=150, stop=Stop())
-        context.extend(guessed, stop=Stop())
+        context.extend(drafted, stop=Stop())
         real = context._pass
         context._pass = lambda tokens, *rest: evaluated.append(len(tokens)) or real(tokens, *rest)
         context.follow(asker.prompt, branch, room=150, stop=Stop())

@@ -14,14 +14,14 @@ PLAIN = Plan(n_threads=1)
 
 class TestLookup:
     def test_drafts_what_followed_the_last_three_tokens_before(self):
-        assert Lookup([1, 2, 3, 4, 5, 9, 1, 2, 3]).guess(2) == [4, 5]
+        assert Lookup([1, 2, 3, 4, 5, 9, 1, 2, 3]).draft(2) == [4, 5]
 
     def test_the_newest_place_counts(self):
-        assert Lookup([1, 2, 3, 4, 1, 2, 3, 5, 1, 2, 3]).guess(1) == [5]
+        assert Lookup([1, 2, 3, 4, 1, 2, 3, 5, 1, 2, 3]).draft(1) == [5]
 
     @pytest.mark.parametrize("tokens", [[], [1], [1, 2, 3], [1, 2, 3, 4, 5, 6]])
     def test_drafts_nothing_where_nothing_stood_before(self, tokens):
-        assert Lookup(tokens).guess(5) == []
+        assert Lookup(tokens).draft(5) == []
 
 
 class TestDraftLength:
@@ -83,22 +83,22 @@ def repeating(phi, plan, **options):
 @pytest.mark.parametrize("temperature", [0, 1.2])
 def test_exact_drafts_give_the_same_logits(always, monkeypatch, temperature):
     phi = Phi(model="demo", seed=5, temperature=temperature, repeat_penalty=1)
-    guessed = repeating(phi, FLASH)
+    drafted = repeating(phi, FLASH)
     monkeypatch.setattr(answer, "widths", lambda plan, exact: ())
     phi.unload()
     plain = repeating(phi, FLASH)
-    assert guessed.text == plain.text
-    assert guessed.tokens == plain.tokens  # log-probabilities and alternatives too, to the last digit
+    assert drafted.text == plain.text
+    assert drafted.tokens == plain.tokens  # log-probabilities and alternatives too, to the last digit
 
 
 @pytest.mark.parametrize("temperature", [0, 1.2])
 def test_drafts_without_exactness_draw_as_plain_decoding_does(always, monkeypatch, temperature):
     phi = Phi(model="demo", seed=5, temperature=temperature, repeat_penalty=1)
-    guessed = repeating(phi, PLAIN, exact=False)
+    drafted = repeating(phi, PLAIN, exact=False)
     monkeypatch.setattr(answer, "widths", lambda plan, exact: ())
     phi.unload()
     plain = repeating(phi, PLAIN, exact=False)
-    for ours, theirs in zip(guessed.tokens, plain.tokens, strict=True):
+    for ours, theirs in zip(drafted.tokens, plain.tokens, strict=True):
         assert ours.id == theirs.id
         assert ours.logprob == pytest.approx(theirs.logprob, abs=0.05)
 

@@ -66,7 +66,7 @@ def _rows(model: Path, rounds: int, tokens: int) -> list[str]:
     return [
         f"| ten questions of {tokens} tokens | seconds |",
         "| --- | ---: |",
-        f"| anew, the model loaded first | {median(anew):.3g} |",
+        f"| again, the model loaded first | {median(anew):.3g} |",
         f"| from the cache | {median(kept):.3g} |",
         f"| ratio | {median(one / other for one, other in zip(anew, kept, strict=True)):,.0f} |",
     ]

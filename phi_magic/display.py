@@ -113,7 +113,7 @@ class CellView:
             TokenView(reply).saved.show_beside(self._output.handle, metadata)
         if self._show_stats or reply.finish_reason == "interrupted" or reply.left_out:
             self._said = _about(reply, self._turn)
-            if self._turn:  # may be shown anew
+            if self._turn:  # may be shown again
                 self._stats.show(_note(self._said))
             else:
                 self.note(self._said)

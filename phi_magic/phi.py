@@ -57,7 +57,7 @@ class Phi(Configurable, Settings):
         Args:
             prompt: a question, or a conversation as a list of messages ending with the user's.
             n: how many answers, written together as :meth:`map` does. With a seed, the seeds are ``seed``,
-                ``seed + 1`` and so on; without one each answer draws its own.
+                ``seed + 1``, …; without one each answer draws its own.
             options: any trait by its name, for this call; ``raw=True`` sends the prompt without the chat template and
                 honours special tokens in it. The others are those of :meth:`stream`.
 

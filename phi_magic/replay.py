@@ -295,7 +295,9 @@ def _plan(phi: Phi, record: Mapping[str, Any]) -> tuple[Plan, str]:
         PhiError: no such plan can be.
     """
     ours = phi.describe(model=record["model"], profile="auto").plan
-    theirs = {name: record["engine"].get(name, value) for name, value in asdict(ours).items() if name in _LOGITS_DEPEND_ON}
+    theirs = {
+        name: record["engine"].get(name, value) for name, value in asdict(ours).items() if name in _LOGITS_DEPEND_ON
+    }
     for name, value in theirs.items():
         if type(value) is not type(getattr(ours, name)) or (name.endswith("_type") and value not in _CACHE_TYPES):
             raise PhiError(f"its record is not one of an answer: the engine's {name} is {value!r:.40}")

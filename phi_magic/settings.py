@@ -63,13 +63,13 @@ class Settings(Sampling):
     stop = List(Unicode(), help="Texts that end the answer; it ends before the first of them.").tag(
         config=True, group="answer"
     )
-    system = Unicode("", help="The system message: how the model shall answer, said before the conversation.").tag(
+    system = Unicode("", help="The system message: how the model should answer, sent before the conversation.").tag(
         config=True, group="answer"
     )
     format = Enum(
         [*FORMS, "tokens"],
         "markdown",
-        help="How a cell shows the answer: code is its code block alone, offered for a cell of its own and never run; json is "
+        help="How a cell shows the answer: code is its code block alone, offered as a new cell and never run; json is "
         "parsed, and Reply.data holds it; html is sanitised; math is one formula in LaTeX; tokens shades every token by its "
         "probability.",
     ).tag(config=True, group="display")
@@ -96,7 +96,7 @@ class Settings(Sampling):
         ["auto", "speed", "memory"],
         "auto",
         help="What to spare: memory quantises the context's cache (half the bytes, and a little of the precision), speed "
-        "reads the model into memory of its own. auto takes memory where the machine has little for the model.",
+        "reads the model into this process's memory. auto takes memory where the machine has little for the model.",
     ).tag(config=True, group="running")
     exact = Flag(
         True,

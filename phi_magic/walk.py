@@ -1,4 +1,4 @@
-"""Step through an answer, forth and back, and keep the logits of every step."""
+"""Step through an answer, forward and back, and keep the logits of every step."""
 
 from __future__ import annotations
 

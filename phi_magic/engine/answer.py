@@ -163,7 +163,7 @@ def read_prompt(runtime: Runtime, model: Model, request: GenerationRequest) -> t
     else:
         prompt = _fitted(runtime, model, request, request.messages)
     if not prompt.tokens:
-        raise PhiError("this model begins a text with no token of its own: write a prompt")
+        raise PhiError("this model has no token that begins a text: write a prompt")
     if len(prompt) >= ceiling:
         advice = "shorten the prompt" + (", or raise n_ctx" if ceiling < model.n_ctx_train else "")
         tokens = len(prompt)
@@ -174,7 +174,7 @@ def read_prompt(runtime: Runtime, model: Model, request: GenerationRequest) -> t
 
 
 def thinking(runtime: Runtime, model: Model, request: GenerationRequest) -> Thinking | None:
-    """Return how the answer may begin with thoughts; None where they would not be parted from it."""
+    """Return how the answer may begin with thoughts; None where they cannot be separated from it."""
     if request.raw or request.given is not None or model.chat_template is None:
         return None
     if request.choices and not model.thinks:  # they are compared right after the prompt

@@ -27,7 +27,7 @@ WIDE = 8
 
 
 class Batch:
-    """The KV caches of several sequences, each in cells of its own; freed with :meth:`close`.
+    """The KV caches of several sequences, each in its own cells; freed with :meth:`close`.
 
     Args:
         sequences: how many sequences there can be at once, at least ``WIDE``.
@@ -112,7 +112,7 @@ class Batch:
         """How many tokens of a prompt are copied from the shared prefix."""
         shared = len(self._prefix)
         fits = shared + _padded(len(prompt) - shared) <= self._cells
-        # A prompt that is shorter than a slice goes through kernels of its own.
+        # A prompt that is shorter than a slice goes through other kernels.
         return shared if fits and len(prompt) >= SLICE_MIN and list(prompt[:shared]) == self._prefix else 0
 
     def decode(self, tokens: Mapping[int, int], *, stop: Stop) -> None:

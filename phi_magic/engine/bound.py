@@ -24,7 +24,7 @@ def bounded(what: str, give_up: Callable[[str], None]) -> Iterator[None]:
 
     Args:
         what: names it in the message.
-        give_up: called with the message on a thread of its own when the time is up; it must end the process, since
+        give_up: called with the message on a separate thread when the time is up; it must end the process, since
             nothing else stops the work. Where it cannot be called in time, ``SIGALRM`` ends the process.
 
     Raises:

@@ -1,6 +1,6 @@
 """Compute the probability of each given text as the whole answer.
 
-After the prompt, and after the thoughts of a reasoning model (:mod:`.deliberation`), all texts are evaluated in one pass, each in a sequence of its own. The probability of a text is that
+After the prompt, and after the thoughts of a reasoning model (:mod:`.deliberation`), all texts are evaluated in one pass, each in its own sequence. The probability of a text is that
 of its tokens, one after another, and of the end of the turn after them. The probabilities are divided by their sum.
 """
 

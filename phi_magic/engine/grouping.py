@@ -1,6 +1,6 @@
 """Choose which prompts are evaluated in one pass.
 
-A pass has a cost of its own, whatever the number of its tokens: the weights are read and dequantised. So many short prompts
+A pass has a fixed cost, whatever the number of its tokens: the weights are read and dequantised. So many short prompts
 in one pass take less time than one after another. The logits after a prompt are the same in both cases
 (docs/exactness.md).
 """

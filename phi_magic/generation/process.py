@@ -1,7 +1,7 @@
 """Start the process that runs the engine, listen to it, and end it.
 
-It is started with ``subprocess`` and the same interpreter, so that a script needs no ``__main__`` guard. It is in a
-session of its own: an interrupt of the kernel's process group does not reach it. It ends when the pipe for its calls
+It is started with ``subprocess`` and the same interpreter, so that a script needs no ``__main__`` guard. It has its
+own session: an interrupt of the kernel's process group does not reach it. It ends when the pipe for its calls
 closes, which happens however the kernel ends.
 """
 
@@ -174,7 +174,7 @@ class WorkerProcess:
             self._listener.join(patience)
 
     def _send(self) -> None:
-        """Write messages to the pipe, on a thread of its own: a process that hangs does not empty it."""
+        """Write messages to the pipe, on a separate thread: a process that hangs does not empty it."""
         while (message := self._outbox.get()) is not None:
             number, data = message
             try:

@@ -57,7 +57,7 @@ class Running(Iterator[Item], AsyncIterator[Item], Generic[Item, Made]):
     a generator that does one step at a time. An interrupt sets a flag that the backend checks. When the generator has
     cleaned up and ended, ``KeyboardInterrupt`` is raised.
 
-    ``async for`` waits for each step in a thread of its own, and ``await`` for all of them, so that the event loop stays
+    ``async for`` waits for each step in its own thread, and ``await`` for all of them, so that the event loop stays
     free. A task that is cancelled stops the backend.
     """
 
@@ -73,7 +73,7 @@ class Running(Iterator[Item], AsyncIterator[Item], Generic[Item, Made]):
 
     def __next__(self) -> Item:
         if os.getpid() != self._owner:
-            raise PhiError("a forked process cannot read its parent's answer: ask anew in the child")
+            raise PhiError("a forked process cannot read its parent's answer: ask again in the child")
         if not self._reading.acquire(blocking=False):
             raise PhiError("another thread is reading this answer just now: read it in one, or ask in each")
         try:

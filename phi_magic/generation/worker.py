@@ -29,7 +29,7 @@ Made = TypeVar("Made", bound=Result)
 
 
 class Worker:
-    """A :class:`~phi_magic.generation.backend.Backend` in a process of its own.
+    """A :class:`~phi_magic.generation.backend.Backend` in its own process.
 
     The model's file is found and downloaded here, in the caller's process, where a progress bar can be shown and Ctrl-C
     is heard. All that reads the file happens in the worker process. Calls are taken in the order in which they come, by
@@ -131,7 +131,7 @@ class Worker:
             process.close()
 
     def _forget(self) -> None:
-        """Begin anew in a forked child: the process is its parent's, and the lock may be held by a thread of it."""
+        """Start again in a forked child: the process is its parent's, and the lock may be held by a thread of it."""
         self._inherited = self._process  # keep a reference: subprocess warns when an unfinished process is deleted
         self._process = self._loaded = None
         self._lock = threading.Lock()

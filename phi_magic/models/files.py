@@ -92,7 +92,7 @@ def pull(name: str, *, notify: Callable[[str], None] = notice) -> ModelFile:
     if not isinstance(source, ModelFile):
         found = hub_cache.find(name, *source)
         if found and found.sha256 and found.sha256 != file_sha256(found.path):
-            notify(f"{name}: the cached file is damaged; fetching it anew")
+            notify(f"{name}: the cached file is damaged; downloading it again")
             hub_cache.remove(name, *source)
     return resolve(name, notify=notify)
 

@@ -194,7 +194,7 @@ def _chunk(piece: bytes, base: str) -> _SentChunk:
 
 
 class _Names:
-    """Makes records of tokens, and gives numbers to tokens that a server names by their text alone: -1, -2 and so on."""
+    """Makes records of tokens, and gives numbers to tokens that a server names by their text alone: -1, -2, …"""
 
     def __init__(self) -> None:
         self.told = False  #: whether there was a token

@@ -44,7 +44,7 @@ def deep(said: Any, levels: int) -> bool:
 async def events(pieces: AsyncIterator[bytes], base: str, *, most: int, silence: float) -> AsyncIterator[bytes]:
     """The data of server-sent events, however the bytes are cut.
 
-    llama-server named an error in mid-stream in a field of its own, ``error``, until it sent OpenAI's form (b10016 does).
+    llama-server named an error in mid-stream in a separate field, ``error``, until it sent OpenAI's form (b10016 does).
     Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
     """
     rest, size, total = [], 0, 0

@@ -49,7 +49,7 @@ def _parser() -> MarkdownIt:
 def _mended(children: list[Token]) -> list[Token]:
     """Return inline tokens with what the parser could not know.
 
-    An image is named; a link without a text shows its address; an address inside a link's text is no link of its own.
+    An image is named; a link without a text shows its address; an address inside a link's text is no separate link.
     """
     mended: list[Token] = []
     depth = 0

@@ -43,7 +43,7 @@ def _close(cell: str) -> None:
 
 
 def _running() -> tuple[str, str]:
-    """The cell that runs and which run of it this is; where a front end names no cells, each run is one of its own."""
+    """The cell that runs and which run of it this is; where a front end names no cells, each run counts as another cell."""
     from IPython.core.getipython import get_ipython
 
     found = asking(get_ipython())

@@ -1,6 +1,6 @@
 // A cell's code with buttons that copy and insert it. The code is set as text, never as markup.
 
-// A page that came over plain http from another machine has no clipboard of its own.
+// A page that came over plain http from another machine has no clipboard.
 const copy = async (code) => {
   if (navigator.clipboard) return navigator.clipboard.writeText(code.textContent);
   getSelection().selectAllChildren(code);

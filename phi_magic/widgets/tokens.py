@@ -69,7 +69,7 @@ class TokenView:
         self._thread = WidgetThread(on_error=self.status.fail, on_end=self._ended)
         self.stop = button("Stop", "stop", "End the branch here", self._thread.stop)
         self.controls = ipywidgets.HBox([self.stop, self.status.widget, Labels()])
-        # Branches come and go in a box of their own: what follows a changed child is drawn anew, `Labels` must stay.
+        # Branches come and go in a separate box: what follows a changed child is drawn again, `Labels` must stay.
         self._shown = ipywidgets.VBox()
         self.widget = ipywidgets.VBox([self._shown, self.controls])
         self._add(

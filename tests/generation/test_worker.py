@@ -401,7 +401,7 @@ class TestKernel:
         )
         lines = run("import warnings; warnings.simplefilter('ignore')\n" + script).stdout.splitlines()
         parents = lines[0]
-        assert lines[1] == "a forked process cannot read its parent's answer: ask anew in the child"
+        assert lines[1] == "a forked process cannot read its parent's answer: ask again in the child"
         count, childs = lines[2].split()
         assert (count, childs != parents) == ("2", True)
         assert lines[3] == f"stop {parents}"

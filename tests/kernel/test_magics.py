@@ -69,8 +69,14 @@ def test_after_an_interrupt_the_next_answer_is_that_of_a_fresh_model(phi):
     greedy = "%%phi -q -o answer -t 0 -n 30\nWrite about ice"
     phi.run(greedy)
     fresh = phi.run("print(answer.text)").stdout
-    asked = phi.submit("%%phi --seed 1 -n 2000\nWrite about a river")
-    phi.follow(asked, lambda message: phi.interrupt() if message["msg_type"] == "update_display_data" else None)
+    sent = []
+
+    def interrupt(message):
+        if not sent and message["msg_type"] == "update_display_data":
+            sent.append(message)
+            phi.interrupt()
+
+    phi.follow(phi.submit("%%phi --seed 1 -n 2000\nWrite about a river"), interrupt)
     phi.run(greedy)
     assert phi.run("print(answer.text)").stdout == fresh
 

@@ -138,7 +138,7 @@ class CellView:
 
             return tokens_bundle(reply.tokens, whole=whole)
         data = bundle(reply.text, "text" if self._form == "tokens" else self._form, whole=whole)
-        return with_thoughts(data, reply.reasoning, reply.thought())
+        return with_thoughts(data, reply.reasoning, reply.thought(), growing=not (whole or reply.text))
 
 
 class TerminalView:

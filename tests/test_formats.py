@@ -278,6 +278,13 @@ class TestThoughts:
         assert "Hm, &lt;i&gt;five&lt;/i&gt;." in shown["text/html"]
         assert {**shown, "text/html": ""} == {**data, "text/html": ""}  # the rest is the answer alone
 
+    def test_their_end_can_be_read_while_they_grow(self):
+        shown = with_thoughts(bundle("", "text"), "first " + "then " * 1000 + "last", "", growing=True)["text/html"]
+        assert shown.startswith("<details open><summary")
+        assert "first" not in shown
+        assert "then last</div>" in shown
+        assert len(shown) < 1000
+
     def test_the_answer_stands_below_them(self):
         assert with_thoughts(bundle("a < *b*", "text"), "Hm", "")["text/html"].endswith(">a &lt; *b*</pre>")
         assert "x^2" in with_thoughts(bundle("$x^2$", "math"), "Hm", "")["text/html"]

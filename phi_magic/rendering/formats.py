@@ -38,11 +38,15 @@ def bundle(text: str, form: str = "markdown", *, whole: bool = True) -> dict[str
     return _WHOLE[form](text)
 
 
-def with_thoughts(data: dict[str, Any], reasoning: str, took: str) -> dict[str, Any]:
+_TAIL = 400  # characters of growing thoughts: a few lines
+
+
+def with_thoughts(data: dict[str, Any], reasoning: str, took: str, *, growing: bool = False) -> dict[str, Any]:
     """Put what a reasoning model thought above the display data of its answer, folded; text alone stays as it is.
 
     Args:
         took: what it took, in words.
+        growing: as for :func:`folded`.
     """
     from . import escape, to_html
 
@@ -56,18 +60,24 @@ def with_thoughts(data: dict[str, Any], reasoning: str, took: str) -> dict[str, 
         answer = to_html(data["text/latex"])
     else:
         answer = f'<pre style="white-space: pre-wrap">{escape(data["text/plain"])}</pre>'
-    return {**data, "text/html": folded(reasoning, took) + answer}
+    return {**data, "text/html": folded(reasoning, took, growing=growing) + answer}
 
 
-def folded(reasoning: str, took: str) -> str:
-    """HTML of a line that says what thoughts took, and opens to show them; nothing where there are none."""
+def folded(reasoning: str, took: str, *, growing: bool = False) -> str:
+    """HTML of a line that says what thoughts took, and opens to show them; nothing where there are none.
+
+    Args:
+        growing: whether the answer is yet to come: the end of the thoughts can be read then, since what a reader opened
+            would be folded again when the next ones come.
+    """
     from . import escape
 
     if not reasoning:
         return ""
     summary = f'<summary style="opacity: 0.65; font-size: 0.9em; cursor: pointer">{escape(took)}</summary>'
-    thoughts = f'<div style="white-space: pre-wrap; opacity: 0.75; margin-left: 1em">{escape(reasoning)}</div>'
-    return f"<details>{summary}{thoughts}</details>"
+    text = f"…{reasoning[-_TAIL:]}" if growing and len(reasoning) > _TAIL else reasoning
+    thoughts = f'<div style="white-space: pre-wrap; opacity: 0.75; margin-left: 1em">{escape(text)}</div>'
+    return f"<details{' open' * growing}>{summary}{thoughts}</details>"
 
 
 def remark(text: str, form: str) -> str:

@@ -249,5 +249,6 @@ class Panel:
 
 
 def _answer(reply: Reply) -> str:
-    """An answer as HTML, its thoughts folded above it."""
-    return folded(reply.reasoning, reply.thought()) + to_html(reply.text)
+    """An answer as HTML, its thoughts above it."""
+    growing = not (reply.text or reply.timings.total)
+    return folded(reply.reasoning, reply.thought(), growing=growing) + to_html(reply.text)

@@ -216,6 +216,8 @@ class TestCells:
             output["data"] for output in ip.display_pub.outputs if "<details" in output["data"].get("text/html", "")
         ]
         assert shown[0]["text/plain"] == ""
+        assert "<details open>" in shown[0]["text/html"]
+        assert "<details open>" not in shown[-1]["text/html"]
         assert "Hm" in shown[0]["text/html"]
         assert shown[-1]["text/plain"] == text
         assert "Hm, five." in shown[-1]["text/html"]

@@ -41,11 +41,10 @@ def served(address: str) -> Table:
     Raises:
         PhiError: there is no server, or none that is OpenAI-compatible.
     """
-    from .interrupt import Stop
+    from .interrupt import interruptible
     from .remote.remote import shared
 
-    stop = Stop()
-    with stop.interrupt_at_the_end():
+    with interruptible() as stop:
         server = shared.models(address, stop)
     rows = [[name, "; ".join(f"{key} {value}" for key, value in said.items())] for name, said in server.models.items()]
     return Table(["model", "what the server says of it"], rows, f"{server.dialect.name} {server.version}".strip())

@@ -87,3 +87,11 @@ class Stop:
         """Raise :class:`Interrupted` if the flag is set."""
         if self.requested:
             raise Interrupted
+
+
+@contextmanager
+def interruptible() -> Iterator[Stop]:
+    """Give a block a stop that Ctrl-C sets; ``KeyboardInterrupt`` is raised after the block."""
+    stop = Stop()
+    with stop.interrupt_at_the_end():
+        yield stop

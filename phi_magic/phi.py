@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, overload
 
 from traitlets.config import Configurable
 
-from .errors import PhiError, RowsRefused
-from .question import checked_text, make_question, question_or_refusal, reference, token_ids
+from .errors import PhiError
+from .interrupt import Stop, interruptible
+from .question import checked_text, make_question, make_questions, reference, token_ids
 from .reply import Prompt, Reply
 from .settings import Settings
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from .generation.backend import Backend, ModelInfo, TokenText
     from .generation.request import ModelReference
     from .generation.stream import Stream, StreamAll
-    from .interrupt import Stop
     from .keywords import Options
     from .position import Position
     from .sweep import Sweep
@@ -193,16 +193,11 @@ class Phi(Configurable, Settings):
 
         if on_error not in ("stop", "keep"):
             raise PhiError(f"on_error is stop or keep, not {on_error!r}")
-        asked = [question_or_refusal(self, prompt, options) for prompt, options in questions]
-        refused = {number: question.reply.error for number, question in enumerate(asked) if question.reply.error}
-        if refused and on_error == "stop":
-            raise RowsRefused(refused, len(asked))
+        asked = make_questions(self, questions, keep_errors=on_error == "keep")
         stream = StreamAll(
             asked,
             self._backend(
-                *(one.request.model for one in asked),
-                executor=executor,
-                cache=next((one.cache for one in asked), ""),
+                *(one.request.model for one in asked), executor=executor, cache=asked[0].cache if asked else ""
             ),
             keep_errors=on_error == "keep",
             on_status=on_status,
@@ -235,8 +230,6 @@ class Phi(Configurable, Settings):
         Raises:
             PhiError: as in :meth:`__call__`; or ``generated`` leaves no room for another token.
         """
-        from .interrupt import Stop
-
         question = make_question(
             self, prompt, raw=raw, begin=token_ids("generated", generated), identify=False, **options
         )
@@ -278,11 +271,8 @@ class Phi(Configurable, Settings):
         Raises:
             PhiError: the model cannot be had, or ``text`` is no text.
         """
-        from .interrupt import Stop
-
         sent = checked_text("what is cut into tokens", text)
-        stop = Stop()
-        with stop.interrupt_at_the_end():
+        with interruptible() as stop:
             model = reference(self.settings(options))
             return self._backend(model).tokenize(model, sent, stop)
 
@@ -307,10 +297,7 @@ class Phi(Configurable, Settings):
             PhiError: the model cannot be had, or does not fit the memory.
             KeyboardInterrupt: Ctrl-C.
         """
-        from .interrupt import Stop
-
-        stop = Stop()
-        with stop.interrupt_at_the_end():
+        with interruptible() as stop:
             model = reference(self.settings(options))
             self._backend(model).load(model, stop, on_status=on_status)
 
@@ -323,18 +310,12 @@ class Phi(Configurable, Settings):
         Raises:
             PhiError: the model is not on this machine, or is no sound GGUF.
         """
-        from .interrupt import Stop
-
         settings = self.settings(options)
-        stop = Stop()
-        with stop.interrupt_at_the_end():
+        with interruptible() as stop:
             model = reference(settings)
             return self._backend(model).describe(model, settings["n_ctx"], stop)
 
     def unload(self) -> None:
         """Free the model, once the answers that are being written are whole."""
-        from .interrupt import Stop
-
-        stop = Stop()
-        with stop.interrupt_at_the_end():
+        with interruptible() as stop:
             self._backend().unload(stop)

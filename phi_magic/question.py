@@ -11,7 +11,7 @@ from datetime import datetime
 from operator import index
 from typing import TYPE_CHECKING, Any
 
-from .errors import PhiError
+from .errors import PhiError, RowsRefused
 from .keywords import Options
 from .reply import Message, Prompt, Reply, Token, sendable
 from .sampling import Sampling, scalar
@@ -121,7 +121,26 @@ def make_question(
     return Question(request, reply, structure, settings["format"] == "json", cache)
 
 
-def question_or_refusal(configured: Settings, prompt: Prompt | PhiError, options: Mapping[str, Any]) -> Question:
+def make_questions(
+    configured: Settings, prompts: Iterable[tuple[Prompt | PhiError, Mapping[str, Any]]], *, keep_errors: bool
+) -> list[Question]:
+    """Make many questions, each with its own options.
+
+    Args:
+        prompts: an error stands in the place of a prompt that could not be made.
+        keep_errors: record in its reply why a question cannot be asked.
+
+    Raises:
+        PhiError: a wrong option; or, without ``keep_errors``, questions that cannot be asked.
+    """
+    asked = [_question_or_refusal(configured, prompt, options) for prompt, options in prompts]
+    refused = {number: question.reply.error for number, question in enumerate(asked) if question.reply.error}
+    if refused and not keep_errors:
+        raise RowsRefused(refused, len(asked))
+    return asked
+
+
+def _question_or_refusal(configured: Settings, prompt: Prompt | PhiError, options: Mapping[str, Any]) -> Question:
     """As :func:`make_question`; where the prompt cannot be asked, the reply says why. A wrong option raises."""
     try:
         if isinstance(prompt, PhiError):

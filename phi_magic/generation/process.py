@@ -1,9 +1,4 @@
-"""Start the process that runs the engine, listen to it, and end it.
-
-It is started with ``subprocess`` and the same interpreter, so that a script needs no ``__main__`` guard. It has its
-own session: an interrupt of the kernel's process group does not reach it. It ends when the pipe for its calls
-closes, which happens however the kernel ends.
-"""
+"""Call the process that runs the engine, listen to it, and end it."""
 
 from __future__ import annotations
 
@@ -11,14 +6,11 @@ import itertools
 import os
 import selectors
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
-from multiprocessing.connection import Connection, Pipe
-from pathlib import Path
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 import msgspec
@@ -26,13 +18,13 @@ import msgspec
 from ..errors import PhiError, PromptTooLong, RowsRefused, WorkerEnded
 from ..interrupt import Interrupted, Stop
 from ..machine import available, oom_kills, show_size
+from .launch import launch
 from .wire import Answer, Begun, Call, Cancel, Failed, Result, decode_answer, encode
 
 #: Seconds that the process has to react to a stop before it is ended.
 GRACE = 2.0
 _LOOK = 0.05  # seconds between looks at the stop flag
 _LOG = 8192  # bytes of standard error that are kept
-_PACKAGE = str(Path(__file__).resolve().parent.parent.parent)
 
 
 class Retired(Exception):
@@ -56,26 +48,7 @@ class WorkerProcess:
         self._peak = 0  # bytes
         self._killed = self._spoke = False
         self.ended = False
-        try:
-            with ExitStack() as failing, ExitStack() as theirs:
-                (calls, self._outgoing), (self._incoming, answers) = _pipe(), _pipe()
-                for end in (self._outgoing, self._incoming):
-                    failing.callback(end.close)
-                for end in (calls, answers):
-                    theirs.callback(end.close)
-                self._process = subprocess.Popen(
-                    [sys.executable, "-c", _bootstrap(calls.fileno(), answers.fileno())],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    pass_fds=[calls.fileno(), answers.fileno()],
-                    start_new_session=True,
-                    bufsize=0,
-                    env=_environment(),
-                )
-                failing.pop_all()
-        except OSError as error:
-            raise PhiError(f"the model's process cannot be started: {error.strerror or error}") from error
+        self._process, self._outgoing, self._incoming = launch()
         self._listener = threading.Thread(target=self._listen, name="phi_magic-worker", daemon=True)
         try:
             threading.Thread(target=self._send, name="phi_magic-calls", daemon=True).start()
@@ -266,22 +239,6 @@ class WorkerProcess:
         )
 
 
-def _pipe() -> tuple[Connection, Connection]:
-    """A pipe's two ends, to read from and to write to, both above the standard streams.
-
-    Where the kernel's standard streams are closed, a pipe gets their descriptors, and ``subprocess`` puts the child's
-    own standard streams in their place.
-    """
-    import fcntl
-
-    reading, writing = Pipe(duplex=False)
-    with reading, writing:
-        return (
-            Connection(fcntl.fcntl(reading.fileno(), fcntl.F_DUPFD_CLOEXEC, 3), writable=False),
-            Connection(fcntl.fcntl(writing.fileno(), fcntl.F_DUPFD_CLOEXEC, 3), readable=False),
-        )
-
-
 def _error(failed: Failed) -> Exception:
     """The exception that a failed call stands for."""
     if failed.interrupted:
@@ -293,22 +250,3 @@ def _error(failed: Failed) -> Exception:
     if failed.context:
         return PromptTooLong(failed.error, failed.tokens, failed.context)
     return PhiError(failed.error)
-
-
-def _bootstrap(calls: int, answers: int) -> str:
-    """The program of the process: the kernel's own import path, less the folder that it runs in.
-
-    A file there that is named like a library would be imported instead of the library.
-    """
-    path = [_PACKAGE, *(entry for entry in sys.path if entry not in ("", _PACKAGE))]
-    return f"import sys; sys.path[:] = {path!r}; from phi_magic.engine.call_loop import main; main({calls}, {answers})"
-
-
-def _environment() -> dict[str, str]:
-    """The environment, with short spins for OpenMP's threads and without ggml's backtrace.
-
-    Where gdb is installed, ggml runs it after a failed assertion, and its output hides the assertion's line (0.3.36).
-    libgomp's threads spin at each barrier. On a machine with other work that costs more than a second thread brings;
-    2,000 turns cost nothing on a quiet machine (docs/performance.md). It is read when the library is loaded.
-    """
-    return {"GOMP_SPINCOUNT": "2000", "GGML_NO_BACKTRACE": "1", **os.environ}

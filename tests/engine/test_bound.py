@@ -11,7 +11,7 @@ import pytest
 
 from phi_magic import Phi, PhiError
 from phi_magic.engine import bound
-from phi_magic.generation import process
+from phi_magic.generation import launch
 from phi_magic.generation.worker import Worker
 from tests import architectures
 from tests.hostile_texts import ENDLESS_TEMPLATES
@@ -22,9 +22,9 @@ SECONDS = 0.5
 
 @pytest.fixture
 def phi(monkeypatch):
-    bootstrap = process._bootstrap
+    bootstrap = launch._bootstrap
     monkeypatch.setattr(
-        process,
+        launch,
         "_bootstrap",
         lambda *pipes: f"import phi_magic.engine.bound as bound; bound.SECONDS = {SECONDS}\n{bootstrap(*pipes)}",
     )

@@ -17,7 +17,7 @@ import pytest
 from phi_magic import Phi, PhiError
 from phi_magic.engine.engine import Engine
 from phi_magic.errors import WorkerEnded
-from phi_magic.generation import process
+from phi_magic.generation import launch, process
 from phi_magic.generation.wire import Cancel, Generate, encode
 from phi_magic.generation.worker import Worker, shared
 from phi_magic.interrupt import Stop
@@ -209,7 +209,7 @@ class TestEnd:
 
     def test_what_it_wrote_last_is_in_the_message(self, phi, worker, monkeypatch):
         monkeypatch.setattr(
-            process, "_bootstrap", lambda calls, answers: "import os; os.write(2, b'GGML_ASSERT\\n'); os.abort()"
+            launch, "_bootstrap", lambda calls, answers: "import os; os.write(2, b'GGML_ASSERT\\n'); os.abort()"
         )
         with pytest.raises(WorkerEnded, match=r"SIGABRT\) \(GGML_ASSERT\)"):
             phi("x")
@@ -256,7 +256,7 @@ class TestEnd:
         def refused(*arguments, **options):
             raise OSError(11, "Resource temporarily unavailable")
 
-        monkeypatch.setattr(process.subprocess, "Popen", refused)
+        monkeypatch.setattr(launch.subprocess, "Popen", refused)
         with pytest.raises(PhiError, match="cannot be started: Resource temporarily unavailable"):
             phi("x")
 
@@ -270,13 +270,13 @@ class TestEnd:
         assert phi(HAIKU).tokens
 
     def test_an_event_that_cannot_be_sent_fails_its_call_alone(self, phi, worker, monkeypatch):
-        bootstrap = process._bootstrap
+        bootstrap = launch._bootstrap
         patch = (
             "from phi_magic.engine.engine import Engine; from phi_magic.generation.backend import Started, Step; "
             "Engine.generate = lambda *arguments, **options: iter([Started(), Step(text=chr(0xd800))]); "
         )
         monkeypatch.setattr(
-            process, "_bootstrap", lambda *pipes: bootstrap(*pipes).replace("; main(", f"; {patch}main(")
+            launch, "_bootstrap", lambda *pipes: bootstrap(*pipes).replace("; main(", f"; {patch}main(")
         )
         phi.load()
         first = worker.pid
@@ -287,7 +287,7 @@ class TestEnd:
 
     def test_what_is_not_a_message_ends_the_process(self, phi, worker, monkeypatch):
         monkeypatch.setattr(
-            process,
+            launch,
             "_bootstrap",
             lambda calls, answers: (
                 f"from multiprocessing.connection import Connection; import time\n"

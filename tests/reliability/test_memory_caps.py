@@ -165,9 +165,9 @@ outcome, group, model = sys.argv[1:]
 Path(group, "cgroup.procs").write_text(str(os.getpid()))
 from phi_magic import Phi
 from phi_magic.errors import WorkerEnded
-from phi_magic.generation import process
-bootstrap = process._bootstrap
-process._bootstrap = lambda *pipes: (  # a worker that believes all memory to be free refuses nothing
+from phi_magic.generation import launch
+bootstrap = launch._bootstrap
+launch._bootstrap = lambda *pipes: (  # a worker that believes all memory to be free refuses nothing
     "import phi_magic.engine.runtime as runtime; from phi_magic.machine import Budget; "
     "runtime.available = lambda: Budget(10**12, 'a test'); " + bootstrap(*pipes)
 )

@@ -30,7 +30,14 @@ def bounded(what: str, give_up: Callable[[str], None]) -> Iterator[None]:
     Raises:
         PhiError: it took more memory than it may.
     """
-    alarm = threading.Timer(SECONDS, give_up, [f"{what} did not come to an end in {SECONDS:g} s"])
+    ending, over = threading.Lock(), threading.Event()
+
+    def late() -> None:
+        with ending:  # work that ends at this moment waits here: the process must not begin with anything else
+            if not over.is_set():
+                give_up(f"{what} did not come to an end in {SECONDS:g} s")
+
+    alarm = threading.Timer(SECONDS, late)
     alarm.daemon = True
     alarm.start()
     signal.setitimer(signal.ITIMER_REAL, SECONDS + _LATER)
@@ -42,6 +49,8 @@ def bounded(what: str, give_up: Callable[[str], None]) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         alarm.cancel()
+        with ending:
+            over.set()
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from contextlib import closing
 from threading import Event
 
@@ -39,6 +40,21 @@ def test_when_the_time_is_up_it_is_given_up(monkeypatch):
     with bound.bounded("a long text", lambda reason: (said.append(reason), given_up.set())):
         assert given_up.wait(30)
     assert said == ["a long text did not come to an end in 0.01 s"]
+
+
+def test_work_that_ends_while_it_is_given_up_does_not_go_on(monkeypatch):
+    monkeypatch.setattr(bound, "SECONDS", 0.01)
+    begun, done = Event(), []
+
+    def give_up(reason):
+        begun.set()
+        time.sleep(0.1)
+        done.append("given up")
+
+    with bound.bounded("a long text", give_up):
+        assert begun.wait(30)
+    done.append("gone on")
+    assert done == ["given up", "gone on"]
 
 
 @pytest.mark.skipif("sys.platform != 'linux'", reason="other systems do not say how much address space is in use")

@@ -103,7 +103,8 @@ def _answer(given: argparse.Namespace) -> int:
 
 def _replay(given: argparse.Namespace) -> int:
     from .phi import Phi
-    from .replay import recorded_in, replay, tally
+    from .recorded import recorded_in
+    from .replay import replay, tally
 
     notebooks = given.notebooks
     answers = [(notebook, recorded) for notebook in notebooks for recorded in recorded_in(notebook)]

@@ -15,7 +15,7 @@ from .errors import PhiError, RowsRefused
 from .keywords import Options
 from .reply import Message, Prompt, Reply, Token, sendable
 from .sampling import Sampling, scalar
-from .settings import RECORDED, SEED_MAX, TOP_LOGPROBS, Settings, checked, grouped
+from .settings import RECORDED_TRAITS, SEED_MAX, TOP_LOGPROBS, Settings, checked, grouped
 
 if TYPE_CHECKING:
     from .generation.plan import Plan
@@ -81,7 +81,7 @@ def make_question(
     reply = Reply(
         prompt=messages[-1]["content"],
         model=str.__str__(settings["model"]),
-        params={name: settings[name] for name in RECORDED}
+        params={name: settings[name] for name in RECORDED_TRAITS}
         | {
             "stop": stop,
             "system": system,

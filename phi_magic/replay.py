@@ -1,16 +1,9 @@
-"""Run an answer again from its record, and say whether the text is the same.
-
-A record is what :meth:`phi_magic.reply.Reply.to_dict` returns: the prompt as it was sent, the conversation before it,
-every setting, the seed, the model with its file's hash, and the plan that it ran by. A notebook carries it in each
-output's metadata, and the text beside it.
-"""
+"""Run an answer again from its record, and say whether the text is the same."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 from .errors import PhiError, wrong_type
@@ -18,15 +11,15 @@ from .generation.plan import Plan
 from .generation.request import is_address
 from .generation.thoughts import TAGS
 from .models.files import file_sha256, resolve
-from .paths import read_text, show_path
 from .phi import Phi
+from .recorded import Recorded
 from .remote.address import parse
 from .rendering import to_text
 from .rendering import token_shading as token_view
 from .rendering.formats import FORMS, bundle
 from .rendering.table import Table
 from .reply import Message, Reply
-from .settings import RECORDED
+from .settings import RECORDED_TRAITS
 
 _AROUND = 30  # characters shown on each side of the first difference
 #: The fields of a plan that the logits depend on. Threads and the way to read the file suit this machine instead.
@@ -35,25 +28,6 @@ _CACHE_TYPES = {"f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"}
 _NEW = {"max_reasoning"}  # an older record lacks it, and no model thought then
 _EXTRAS = {"raw", "begin"}
 _WHERE_ASKED = {"schema", "choices", "given"}  # recorded only where it was given
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """An answer that was recorded: where it stands, what it was made with, and its text.
-
-    ``exact`` is false for the text of a notebook's output, in which control characters were made visible. ``foreign`` is
-    true for a file's record, which anybody may have written.
-    """
-
-    where: str
-    record: Mapping[str, Any]
-    text: str
-    exact: bool = True
-    foreign: bool = False
-
-    @classmethod
-    def of(cls, reply: Reply, where: str) -> Recorded:
-        return cls(where, reply.to_dict(), reply.text)
 
 
 @dataclass(frozen=True)
@@ -181,39 +155,9 @@ def difference(before: str, now: str) -> str:
     return f"differs from character {at + 1} on: was {was!r}, is {is_now!r}"
 
 
-def recorded_in(path: Path) -> list[Recorded]:
-    """Every answer that a saved notebook records, in its order.
-
-    Raises:
-        PhiError: the file is no notebook of format 4, or no answer is recorded in it.
-    """
-    try:
-        notebook = json.loads(read_text(path))
-        cells = notebook["cells"]
-        found = [answer for number, cell in enumerate(cells, 1) for answer in _in_cell(cell, f"cell {number}")]
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise PhiError(f"{show_path(path)}: is no notebook that Jupyter saved (format 4)") from error
-    if not found:
-        raise PhiError(f"{show_path(path)}: no answer is recorded in it; run it, and save it with its outputs")
-    return found
-
-
-def _in_cell(cell: Mapping[str, Any], where: str) -> Iterator[Recorded]:
-    found = []
-    for output in cell.get("outputs", []):
-        record = output.get("metadata", {}).get("phi_magic")
-        if isinstance(record, Mapping) and "replies" in record:  # a sweep: many answers in one output
-            found += [(reply, str(reply.get("text", "")), True) for reply in record["replies"]]
-        elif isinstance(record, Mapping):
-            plain = output.get("data", {}).get("text/plain", "")
-            found.append((record, "".join(plain), False))
-    for number, (record, text, exact) in enumerate(found, 1):
-        yield Recorded(f"{where}, answer {number}" if len(found) > 1 else where, record, text, exact, foreign=True)
-
-
 def _answer(phi: Phi, record: Mapping[str, Any], plan: Plan | None, on_status: Callable[[str], None]) -> Reply:
     params = record["params"]
-    options = {name: params[name] for name in RECORDED if name in params}
+    options = {name: params[name] for name in RECORDED_TRAITS if name in params}
     if record["finish_reason"] == "interrupted":  # up to where it ended, with the room that it had
         options["ends_after"] = record["usage"]["completion_tokens"]
     options |= {
@@ -247,7 +191,7 @@ def _checked(record: Mapping[str, Any]) -> dict[str, Any]:
     except ValueError as error:  # a lone surrogate too
         raise PhiError(f"its record is not one of an answer: {wrong_type(error)}") from None
     params = checked["params"]
-    if new := sorted(set(params) - {*RECORDED} - _EXTRAS - _WHERE_ASKED):
+    if new := sorted(set(params) - {*RECORDED_TRAITS} - _EXTRAS - _WHERE_ASKED):
         raise PhiError(f"its record tells of {', '.join(new)}, which this version does not know")
     if checked["finish_reason"] == "error":
         raise PhiError(f"it has no answer: {checked.get('error')}")
@@ -262,7 +206,7 @@ def _other_versions(record: Mapping[str, Any]) -> Iterator[str]:
 
     if (ours := version("phi_magic")) != (theirs := record.get("version")):
         yield f"recorded by phi_magic {theirs or 'of an unknown version'}; this is {ours}"
-    if missing := sorted({*RECORDED, *_EXTRAS} - _NEW - set(record["params"])):
+    if missing := sorted({*RECORDED_TRAITS, *_EXTRAS} - _NEW - set(record["params"])):
         yield f"the record does not tell {', '.join(missing)}; as set here"
 
 

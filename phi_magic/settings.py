@@ -188,7 +188,7 @@ def grouped(*groups: str) -> tuple[str, ...]:
 ANSWER_TRAITS = grouped("sampling", "answer")
 
 #: The settings that ``Reply.params`` records.
-RECORDED = (*ANSWER_TRAITS, *grouped("context"))
+RECORDED_TRAITS = (*ANSWER_TRAITS, *grouped("context"))
 
 
 def label(name: str) -> str:

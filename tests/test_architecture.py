@@ -102,7 +102,7 @@ def test_a_heavy_library_is_imported_in_its_room_only(library):
 
 #: The rooms, which are folders and modules beside them, floor by floor. A room imports from its floor and those below.
 FLOORS = [
-    "errors interrupt machine messages parameters paths position reply running_cell suggestions",  # plain data, the machine
+    "errors interrupt machine messages parameters paths position recorded reply running_cell suggestions",  # data
     "draws fix gguf models rendering sampling schema settings",  # what both processes use
     "conversation generation keywords prompt question sweep",  # requests, and the contract of a backend
     "backends engine exactness remote tables",  # what answers requests

@@ -7,7 +7,8 @@ import pytest
 from phi_magic import Phi
 from phi_magic.conversation import forget
 from phi_magic.engine.engine import Engine
-from phi_magic.replay import Recorded, replay
+from phi_magic.recorded import Recorded
+from phi_magic.replay import replay
 from tests.architectures import ARCHITECTURES, BORDER, WORDS, write
 
 

@@ -7,7 +7,8 @@ import threading
 import pytest
 
 from phi_magic import Phi, PhiError, Reply
-from phi_magic.replay import Recorded, replay
+from phi_magic.recorded import Recorded
+from phi_magic.replay import replay
 
 TOPICS = ["the sea", "ice hockey", "snow", "a cat", "rain", "the moon", "tea", "trains", "bees", "the night"]
 

@@ -12,7 +12,8 @@ from phi_magic import Phi, PhiError
 from phi_magic.__main__ import main
 from phi_magic.engine.engine import Engine
 from phi_magic.generation import request
-from phi_magic.replay import Recorded, difference, recorded_in, replay
+from phi_magic.recorded import Recorded, recorded_in
+from phi_magic.replay import difference, replay
 from tests.architectures import ARCHITECTURES, TEMPLATE, write
 from tests.notebooks import notebook_of
 

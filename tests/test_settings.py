@@ -7,7 +7,7 @@ from dataclasses import fields
 from phi_magic import Phi
 from phi_magic.generation.request import ModelReference
 from phi_magic.parameters import SamplingParameters
-from phi_magic.settings import ANSWER_TRAITS, GROUPS, RECORDED, grouped, label
+from phi_magic.settings import ANSWER_TRAITS, GROUPS, RECORDED_TRAITS, grouped, label
 from phi_magic.walk import PARAMETERS
 from phi_magic.widgets.sliders import Sliders
 from tests.fake_backend import FakeBackend
@@ -30,8 +30,8 @@ def test_a_reply_records_the_settings_of_its_groups():
     phi = Phi()
     phi.backend = FakeBackend("Ice.")
     params = phi("What is ice?").params
-    assert {*params} - {*RECORDED} == {"raw", "begin"}
-    assert params == params | {name: getattr(phi, name) for name in RECORDED}
+    assert {*params} - {*RECORDED_TRAITS} == {"raw", "begin"}
+    assert params == params | {name: getattr(phi, name) for name in RECORDED_TRAITS}
 
 
 def test_every_number_that_shapes_an_answer_says_how_a_slider_steps():

@@ -21,7 +21,8 @@ from IPython.core.error import UsageError
 from phi_magic import Phi, PhiError
 from phi_magic.__main__ import main
 from phi_magic.generation.stream import Question
-from phi_magic.replay import Recorded, replay
+from phi_magic.recorded import Recorded
+from phi_magic.replay import replay
 from phi_magic.schema.structure import Structure, read
 from tests.fake_backend import FakeBackend
 

@@ -11,7 +11,8 @@ from IPython.core.error import UsageError
 
 from phi_magic import Phi, PhiError, Reply
 from phi_magic.generation.backend import Step
-from phi_magic.replay import Recorded, replay
+from phi_magic.recorded import Recorded
+from phi_magic.replay import replay
 from phi_magic.sweep import parse, questions, table
 from tests.fake_backend import FakeBackend
 

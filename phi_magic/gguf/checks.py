@@ -20,7 +20,8 @@ from typing import Any
 from ..errors import PhiError
 from ..machine import show_size
 from ..paths import show_path
-from .header import LARGEST_HEADER, Array, Header, Tensor, parse, unsound
+from .header import Array, Header, Tensor
+from .parsing import LARGEST_HEADER, parse, unsound
 
 __all__ = ["Array", "Header", "Tensor", "read_header"]
 

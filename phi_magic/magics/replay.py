@@ -16,7 +16,7 @@ from .adapting import PhiMagics, one_line
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from ..replay import Recorded
+    from ..recorded import Recorded
 
 
 @magics_class
@@ -39,7 +39,7 @@ class ReplayMagics(PhiMagics):
             self._run(self._recorded(line.strip().strip("\"'")))
 
     def _recorded(self, name: str) -> list[Recorded]:
-        from ..replay import Recorded, recorded_in
+        from ..recorded import Recorded, recorded_in
 
         if name.endswith(".ipynb"):
             return recorded_in(Path(name).expanduser())

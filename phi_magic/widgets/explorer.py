@@ -16,7 +16,7 @@ from ..interrupt import Stop
 from ..phi import Phi
 from ..rendering import escape, to_text
 from ..reply import Alternative, Message, Reply
-from ..settings import RECORDED, SEED_MAX
+from ..settings import RECORDED_TRAITS, SEED_MAX
 from ..walk import PARAMETERS, Walk
 from .controls import FULL, ROW, StatusLine, button, close
 from .explorer_column import ExplorerColumn
@@ -75,7 +75,7 @@ class Explorer:
     @classmethod
     def of(cls, reply: Reply) -> Explorer:
         """Make an explorer where ``reply`` was written, with its settings and its tokens ahead."""
-        params = {name: reply.params[name] for name in RECORDED if name in reply.params}
+        params = {name: reply.params[name] for name in RECORDED_TRAITS if name in reply.params}
         named = all(token.id >= 0 for token in reply.tokens)  # a server may tell their texts alone
         messages: list[Message] = [*reply.messages, {"role": "user", "content": reply.prompt}]
         return cls(

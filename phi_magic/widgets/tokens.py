@@ -18,7 +18,7 @@ from ..rendering.redraw import Pace
 from ..rendering.shades import SCALES, chance, legend, shades
 from ..rendering.token_shading import ALTERNATIVES, about, bundle, kind, numbers, percent, shown
 from ..reply import Alternative, Message, Reply, Token
-from ..settings import RECORDED
+from ..settings import RECORDED_TRAITS
 from .controls import StatusLine, button, close
 from .front_end import front_end
 from .labels import Labels
@@ -63,7 +63,7 @@ class TokenView:
     def __init__(self, reply: Reply) -> None:
         self._answers: dict[int, _Answer] = {}  # in the order in which they are shown
         self._count = 0
-        recorded = {name: reply.params[name] for name in RECORDED if name in reply.params}
+        recorded = {name: reply.params[name] for name in RECORDED_TRAITS if name in reply.params}
         self._phi = Phi(model=reply.model, **recorded)
         self.status = StatusLine()
         self._thread = WidgetThread(on_error=self.status.fail, on_end=self._ended)

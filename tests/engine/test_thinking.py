@@ -7,7 +7,8 @@ from phi_magic import Phi
 from phi_magic.conversation import forget
 from phi_magic.engine.engine import Engine
 from phi_magic.generation.thoughts import Tags
-from phi_magic.replay import Recorded, replay
+from phi_magic.recorded import Recorded
+from phi_magic.replay import replay
 from tests import architectures
 from tests.thinking_model import SPELLS, TEMPLATE, THINKS, write_thinking_model
 

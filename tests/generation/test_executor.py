@@ -24,7 +24,8 @@ from phi_magic.interrupt import Interrupted, Stop
 from phi_magic.models import fingerprint
 from phi_magic.models.files import resolve
 from phi_magic.question import make_question
-from phi_magic.replay import Recorded, replay
+from phi_magic.recorded import Recorded
+from phi_magic.replay import replay
 from tests.openai_server import OpenAIServer
 
 TOPICS = [f"{thing} {number}" for thing in ("snow", "rain", "tea", "bees") for number in range(10)]

@@ -15,7 +15,8 @@ from phi_magic import Phi, Reply
 from phi_magic.conversation import forget
 from phi_magic.engine.engine import Engine
 from phi_magic.generation.thoughts import TAGS, Thoughts
-from phi_magic.replay import Recorded, replay
+from phi_magic.recorded import Recorded
+from phi_magic.replay import replay
 from tests.thinking_model import write_thinking_model
 
 DEMO = files("phi_magic") / "demo" / "phi-demo.gguf"

@@ -12,8 +12,9 @@ import pytest
 
 from phi_magic import Phi, PhiError
 from phi_magic.errors import PromptTooLong
+from phi_magic.recorded import Recorded
 from phi_magic.remote import client, servers
-from phi_magic.replay import Recorded, replay
+from phi_magic.replay import replay
 from tests.openai_server import RESET, OpenAIServer, answer, chunk
 
 KEY = "sk-secret-5"

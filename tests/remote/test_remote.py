@@ -7,9 +7,10 @@ import pytest
 from IPython.core.error import UsageError
 
 from phi_magic import Phi, PhiError
+from phi_magic.recorded import Recorded
 from phi_magic.remote import client
 from phi_magic.remote.address import parse
-from phi_magic.replay import Recorded, replay
+from phi_magic.replay import replay
 from tests.openai_server import answer, chunk
 
 SCHEMA = {

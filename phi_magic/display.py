@@ -108,7 +108,7 @@ class CellView:
         metadata = {"phi_magic": reply.record()}
         self._output.show(self._bundle(reply), metadata)
         if self._shades(reply) and self._output.handle:
-            from .widgets.tokens import TokenView
+            from .widgets.token_view import TokenView
 
             TokenView(reply).saved.show_beside(self._output.handle, metadata)
         if self._show_stats or reply.finish_reason == "interrupted" or reply.left_out:

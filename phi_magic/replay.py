@@ -14,8 +14,7 @@ from .models.files import file_sha256, resolve
 from .phi import Phi
 from .recorded import Recorded
 from .remote.address import parse
-from .rendering import to_text
-from .rendering import token_shading as token_view
+from .rendering import to_text, token_shading
 from .rendering.formats import FORMS, bundle
 from .rendering.table import Table
 from .reply import Message, Reply
@@ -106,7 +105,9 @@ def _compared(recorded: Recorded, reply: Reply) -> str:
     texts = [reply.text, *(_without_held_back(reply) if interrupted else ())]
     if recorded.exact:
         return "" if recorded.text in texts else difference(recorded.text, reply.text)
-    shown = {bundle(text, form)["text/plain"] for text in texts for form in FORMS} | {token_view.to_text(reply.tokens)}
+    shown = {bundle(text, form)["text/plain"] for text in texts for form in FORMS} | {
+        token_shading.to_text(reply.tokens)
+    }
     return "" if recorded.text in shown else difference(recorded.text, to_text(reply.text))
 
 

@@ -8,7 +8,7 @@ from .reply import VIEWS, Reply
 
 
 def _tokens(reply: Reply) -> None:
-    from .widgets.tokens import show
+    from .widgets.token_view import show
 
     show(reply)
 

@@ -16,9 +16,9 @@ ROOMS = {
     "llama_cpp": {"engine.llama"},
     "huggingface_hub": {"models.hub_cache"},
     "ipywidgets": {
-        f"widgets.{name}" for name in ("controls", "explorer", "explorer_column", "panel", "seed", "tokens")
+        f"widgets.{name}" for name in ("controls", "explorer", "explorer_column", "panel", "seed", "token_view")
     },
-    "anywidget": {f"widgets.{name}" for name in ("bars", "code", "curve", "labels", "sliders", "tokens")},
+    "anywidget": {f"widgets.{name}" for name in ("bars", "code", "curve", "labels", "sliders", "token_view")},
 }
 
 

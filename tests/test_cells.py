@@ -100,7 +100,7 @@ def test_unloading_the_extension_closes_them_all(run, opened):
 def test_nothing_of_a_closed_widget_stays_in_memory(run, kind):
     from phi_magic.widgets.explorer import Explorer
     from phi_magic.widgets.panel import Panel
-    from phi_magic.widgets.tokens import TokenView
+    from phi_magic.widgets.token_view import TokenView
 
     phi = Phi(model="demo", seed=1, max_tokens=3)
     reply = phi(HAIKU, top_logprobs=3)

@@ -14,7 +14,7 @@ from phi_magic.engine.engine import Engine
 from phi_magic.rendering.shades import legend, shade, shades
 from phi_magic.rendering.token_shading import describe, kind, percent, shown, summary, to_html, to_text
 from phi_magic.reply import Alternative, Token
-from phi_magic.widgets.tokens import TokenView
+from phi_magic.widgets.token_view import TokenView
 
 
 def token(text, probability=0.5, after=0.6, rank=1, top=()):

@@ -7,7 +7,7 @@ import pytest
 from phi_magic import Phi, PhiError
 from phi_magic.engine.engine import Engine
 from phi_magic.widgets.explorer import Explorer
-from phi_magic.widgets.tokens import TokenView
+from phi_magic.widgets.token_view import TokenView
 
 PROMPT = "Write a haiku about ice hockey"
 

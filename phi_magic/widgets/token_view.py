@@ -29,8 +29,8 @@ from .thread import WidgetThread
 class Branch(anywidget.AnyWidget):
     """One answer's tokens; sends ``{"at": step, "take": token id}`` and ``{"choose": one of CHOICES}``."""
 
-    _esm = front_end("make.js", "tokens.js")
-    _css = front_end("tokens.css")
+    _esm = front_end("make.js", "token_view.js")
+    _css = front_end("token_view.css")
     tokens: Any = traitlets.List().tag(sync=True)
     begun = traitlets.Int(0, help="How many of the tokens were taken from the answer that this one left.").tag(
         sync=True
@@ -236,7 +236,7 @@ _CHOICES = {
 
 
 def _token(token: Token, *, whole: bool) -> dict[str, Any]:
-    """What ``tokens.js`` draws."""
+    """What ``token_view.js`` draws."""
     light = {
         "id": token.id,
         "text": shown(token.text),

@@ -17,6 +17,7 @@ from ..rendering.shades import chance
 from ..rendering.token_shading import kind, percent, shown
 from ..reply import Alternative
 from ..sampling import CUTTING, Stages, likeliest
+from ..settings import label
 from .front_end import front_end
 
 _LIKELIEST = 12
@@ -25,7 +26,7 @@ STAGES = {
     "raw": "The softmax of the model's logits as they are",
     "after penalty": "The logits of tokens in the recent answer divided by the repeat penalty where positive, else multiplied",
     "after temperature": "The logits divided by the temperature, then the softmax",
-    "after top-p, top-k, min-p": "What these leave, divided by its sum: the next token is drawn from this",
+    f"after {', '.join(map(label, CUTTING[1:]))}": "What these leave, divided by its sum: the next token is drawn from this",
 }
 _BITS = (
     "Entropy: how many yes-or-no questions it takes on average to find out the next token. 0: only one token can come."

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from phi_magic import Phi, PhiError
 from phi_magic.options import ASKING, CELL, overrides, split, unknown, variable
+from phi_magic.settings import grouped
 
 OPTIONS = (*ASKING, *CELL)
 
@@ -93,10 +94,7 @@ def test_a_name_where_there_are_none_is_answered_without_a_list():
 
 
 def test_every_answer_trait_has_an_option():
-    assert {option.trait for option in OPTIONS if option.trait} >= {
-        "model", "temperature", "top_p", "top_k", "min_p", "seed", "repeat_penalty", "repeat_last_n", "max_tokens",
-        "stop", "system", "format",
-    }  # fmt: skip
+    assert {option.trait for option in OPTIONS} >= {*grouped("question", "sampling", "answer"), "format"}
 
 
 def test_the_help_of_an_option_is_the_traits_with_bounds_and_default():

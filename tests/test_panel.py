@@ -12,6 +12,7 @@ from phi_magic.engine import runtime
 from phi_magic.engine.engine import Engine
 from phi_magic.generation.backend import Step
 from phi_magic.models.files import names
+from phi_magic.settings import grouped
 from phi_magic.widgets.panel import Panel
 from tests.fake_backend import FakeBackend
 
@@ -86,15 +87,7 @@ class TestLinked:
         assert (phi.model, panel.system.value) == ("phi-2", "Be brief.")
 
     def test_ranges_steps_and_help_are_the_traits_own(self, phi, panel):
-        assert [row["name"] for row in panel.sliders.rows] == [
-            "temperature",
-            "top_p",
-            "top_k",
-            "min_p",
-            "repeat_penalty",
-            "repeat_last_n",
-            "max_tokens",
-        ]
+        assert [row["name"] for row in panel.sliders.rows] == [*grouped("sampling"), "max_tokens"]
         for row in panel.sliders.rows:
             trait = phi.traits()[row["name"]]
             assert row["step"] == trait.metadata["step"]

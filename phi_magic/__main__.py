@@ -138,8 +138,9 @@ def _map(given: argparse.Namespace) -> int:
     )
 
     def finish() -> None:
-        rows = with_answers(data, labelling.columns()) if isinstance(data, list) else labelling.result()
-        write_table(rows, given.out)
+        if labelling.progress.done or not labelling.replies:  # else an earlier table would be lost for nothing
+            rows = with_answers(data, labelling.columns()) if isinstance(data, list) else labelling.result()
+            write_table(rows, given.out)
         if not given.quiet:
             sys.stderr.write(f"{labelling.progress.summary()}\n")
 

@@ -146,6 +146,7 @@ def test_quiet_shows_nothing(ip):
         ("-s be brief", HAIKU, "no variable brief.*write --system 'be brief'"),
         ("df --in-to x", HAIKU, "did you mean --into?"),
         ("df --on-error ignore", HAIKU, "on_error is stop or keep, not 'ignore'"),
+        ("df --choices error,ok --on-error keep", HAIKU, "would both be the column 'answer_error'"),
         ("df -o 2", HAIKU, "-o needs the name of a variable"),
         ("df -t 9", HAIKU, "temperature must be a number from 0 to 5"),
         ("df", "{{ topik }}", r"'topik' is undefined \(columns: topic, n\)"),

@@ -122,7 +122,7 @@ def _series(column: Column, frame: nw.DataFrame[Any]) -> nw.Series[Any]:
             values, dtype = [None if value is None else json.dumps(value) for value in values], nw.String()
         elif frame.implementation.is_pyarrow() and isinstance(dtype, nw.Enum):
             dtype = nw.Categorical()
-        return nw.new_series(column.name, [_encodable(value) for value in values], dtype, backend=frame.implementation)
+        return nw.new_series(column.name, [encodable(value) for value in values], dtype, backend=frame.implementation)
     # pandas has null in whole numbers and booleans in its own nullable types alone, which narwhals 2 does not make.
     library = nw.get_native_namespace(frame)
     own: Any = {nw.Int64: "Int64", nw.Float64: "float64", nw.Boolean: "boolean", nw.String: None}.get(
@@ -146,6 +146,6 @@ def _fits(value: Any, dtype: Any) -> bool:
     return isinstance(dtype, nw.String) and isinstance(value, str)
 
 
-def _encodable(value: Any) -> Any:
+def encodable(value: Any) -> Any:
     """A text without the lone surrogates that JSON can spell, and Arrow and Polars cannot hold."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

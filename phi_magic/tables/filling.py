@@ -42,7 +42,9 @@ class RowTemplate:
     def __init__(self, body: str, rows: Rows, variables: Mapping[str, Any]) -> None:
         columns = [name for name in rows.columns if isinstance(name, str)]
         listed = ", ".join(columns) or "none with a name"
-        self._template = Template(body, on_unknown=f" (columns: {listed})")
+        phrase = next((name for name in columns if not name.isidentifier()), None)
+        advice = f"; a column with such a name is written row[{phrase!r}]" if phrase else ""
+        self._template = Template(body, on_unknown=f" (columns: {listed})", on_syntax=advice)
         names = self._template.names
         self._rows = rows
         self._shared = {name: variables[name] for name in names if name in variables}

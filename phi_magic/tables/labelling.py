@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
+from ..errors import PhiError
 from ..generation.stream import StreamAll
 from ..rendering.table import Table
 from ..reply import Reply
@@ -35,7 +36,7 @@ class Labelling:
         options: those of :meth:`phi_magic.Phi.stream_all`'s questions.
 
     Raises:
-        PhiError: the data are no rows; or rows cannot be asked, each of which the line names.
+        PhiError: the data are no rows; two columns of answers would have one name; or rows cannot be asked, each of which the line names.
     """
 
     def __init__(
@@ -60,6 +61,11 @@ class Labelling:
         self._choices = options.get("choices") or ()
         self._into = into
         self._keeps_errors = on_error == "keep"
+        names = [column.name for column in self._columns([])]
+        if names[-1] in names[:-1]:
+            raise PhiError(
+                f"the errors and an answer would both be the column {names[-1]!r}: rename the choice or field"
+            )
         self._shown = prompts.columns[:_CONTEXT] or self.rows.columns[:_CONTEXT]
         self._first: dict[int, list[Any]] = {}  # the first finished rows, as the preview shows them
         self.stream = stream_all(

@@ -27,6 +27,29 @@ def test_what_is_written_is_what_is_read(ending):
     assert (found.to_pylist() if isinstance(found, pa.Table) else found) == ROWS
 
 
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_only_a_line_feed_ends_a_line(ending):
+    rows = [{"a": "x\u2028y", "b": "1"}, {"a": "x\x85y\x0cz", "b": "2"}, {"a": "x\x1cy\x0bz", "b": "3"}]
+    path = Path(f"rows.{ending}")
+    write_table(rows, path)
+    assert read_table(path) == rows
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.csv", "\ufeffa,b\n1,x;y\n"),
+        ("rows.csv", 'a;b\r\n1;"x;y"\r\n'),
+        ("rows.csv", 'a\tb\n1\t"x;y"\n'),
+        ("rows.jsonl", '\ufeff{"a": "1", "b": "x;y"}\r\n'),
+    ],
+    ids=["mark", "semicolons", "tabs", "lines"],
+)
+def test_what_other_programs_write_is_read(name, content):
+    Path(name).write_text(content, encoding="utf-8", newline="")
+    assert read_table(Path(name)) == [{"a": "1", "b": "x;y"}]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
@@ -34,8 +57,10 @@ def test_what_is_written_is_what_is_read(ending):
         ("nosuch.csv", None, "cannot be read"),
         ("rows.csv", "", "has no rows"),
         ("rows.csv", "a,b\n1,2,3\n", "more cells than the first line"),
+        ("rows.csv", "a,b,a\n1,2,3\n", "two columns have the name 'a'"),
         ("rows.jsonl", '{"a": 1}\n{"a": \n', "cannot be read as jsonl"),
         ("rows.jsonl", "1\n2\n", "no rows with named columns"),
+        ("rows.jsonl", "[" * 100_000, "nested too deep"),
         ("rows.csv", b"\xff\xfe\x00", "not in UTF-8"),
         ("rows.parquet", "no parquet", "cannot be read"),
     ],
@@ -64,21 +89,38 @@ def test_a_table_that_cannot_be_written_leaves_the_old_one(ending):
     before = path.read_bytes()
 
     class Broken(dict):
-        def items(self):
+        def items(self, *_):
             raise OSError(28, "No space left on device")
 
-    broken = {"csv": Broken(a=1), "jsonl": Broken(a=1), "parquet": {"topic": "\ud800"}}[ending]
+        get = items
+
     with pytest.raises(PhiError, match="cannot be written"):
-        write_table([*ROWS, broken], path)
+        write_table([*ROWS, Broken(a=1)], path)
     assert path.read_bytes() == before
     assert [one.name for one in Path().iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
 def test_a_lone_surrogate_is_written_as_a_question_mark(ending):
     path = Path(f"rows.{ending}")
     write_table([{"a": "x\ud800"}], path)
-    assert read_table(path) == [{"a": "x?"}]
+    found = read_table(path)
+    assert (found.to_pylist() if isinstance(found, pa.Table) else found) == [{"a": "x?"}]
+
+
+def test_rows_of_any_json_become_parquet():
+    rows = [{"a": "x", "c": {}}, {"a": 1, "b": 2, "c": {}}, {"a": None, "b": 2**70, "c": None}]
+    write_table(rows, Path("rows.parquet"))
+    assert read_table(Path("rows.parquet")).to_pylist() == [
+        {"a": '"x"', "b": None, "c": "{}"},
+        {"a": "1", "b": "2", "c": "{}"},
+        {"a": None, "b": str(2**70), "c": None},
+    ]
+
+
+def test_a_cell_may_be_a_long_document():
+    write_table([{"a": "x" * 200_000}], Path("rows.csv"))
+    assert len(read_table(Path("rows.csv"))[0]["a"]) == 200_000
 
 
 def test_a_link_to_a_table_stays_one():
@@ -145,6 +187,16 @@ class TestTerminal:
         Path("prompt.txt").write_text("Write about {{ topc }}")
         assert self.run("--out", "a.csv") == 2
         assert "topc" in capsys.readouterr().err
+
+    def test_without_a_finished_row_the_old_table_stays(self, monkeypatch, capsys):
+        def interrupted(*_, **__):
+            raise KeyboardInterrupt
+
+        Path("a.csv").write_text("old")
+        monkeypatch.setattr("phi_magic.tables.bar.follow", interrupted)
+        assert self.run("--out", "a.csv") == 130
+        assert "interrupted after 0 of 3 rows" in capsys.readouterr().err
+        assert Path("a.csv").read_text() == "old"
 
     @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
     def test_ctrl_c_writes_the_finished_rows(self):

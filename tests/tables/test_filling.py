@@ -32,6 +32,13 @@ def test_a_column_goes_before_row_and_index():
     assert filled("{{ index }} {{ row }}", [{"index": 7, "row": "mine"}]) == ["7 mine"]
 
 
+def test_a_column_whose_name_is_no_word_is_an_item_of_the_row():
+    frame = pd.DataFrame({"my city": ["Oslo"]})
+    assert filled("{{ row['my city'] }}", frame) == ["Oslo"]
+    with pytest.raises(PhiError, match=r"line 1 .* is written row\['my city'\]"):
+        filled("{{ my city }}", frame)
+
+
 def test_a_list_counts_its_rows():
     assert filled("{{ index }} {{ text }}", ["a", "b"]) == ["0 a", "1 b"]
 

@@ -22,19 +22,25 @@ from .client import Client
 from .given import distinct, drawn, started
 from .servers import Server
 
+_LEAST = -9999.0  # what vLLM sends for minus infinity, which JSON does not have
+
 
 class _TokenIds(msgspec.Struct):
     tokens: list[int]
 
 
+class _Detokenized(msgspec.Struct):
+    prompt: str
+
+
 class _PromptToken(msgspec.Struct):
-    logprob: float | None  # none is the least that there is
+    logprob: float | None
     rank: int | None = None
     decoded_token: str | None = None
 
     @property
     def logprob_or_least(self) -> float:
-        return -math.inf if self.logprob is None else self.logprob
+        return -math.inf if self.logprob is None or self.logprob <= _LEAST else self.logprob
 
 
 class _EvaluatedChoice(msgspec.Struct):
@@ -70,6 +76,8 @@ class Evaluation:
         whole = await self._with(given, prompt)
         if len(whole) == len(prompt):
             raise PhiError("there is nothing to evaluate: the text is empty")
+        if not self._request.raw:
+            await self._nothing_before(given, whole[len(prompt) :])
         records = await self._records(whole, len(prompt))
         yield started(self._request, self._server, self._model, len(prompt), asked, index)
         for at, record in enumerate(records):
@@ -118,6 +126,17 @@ class Evaluation:
                 "the model reads this text as a part of the prompt, or its chat template changes it: another?"
             )
         return whole
+
+    async def _nothing_before(self, answer: str, tokens: Sequence[int]) -> None:
+        """Check that an answer's tokens are its own, for some templates write an empty thought before an answer."""
+        body = {"model": self._model, "tokens": tokens}
+        written = (await self._client.post(f"{self._address.root}/detokenize", body, _Detokenized)).prompt.strip()
+        before = written[: -len(answer.strip())].strip() if answer.strip() else ""
+        if before and written.endswith(answer.strip()):
+            raise PhiError(
+                f"the chat template writes {before!r} before an answer, which is no part of the text: evaluate it after "
+                "the whole prompt, with --raw"
+            )
 
     async def _end(self, answer: str, whole: Sequence[int]) -> int:
         """The token that ends the turn after an answer."""

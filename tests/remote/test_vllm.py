@@ -26,6 +26,10 @@ def tokens(body):
     return {"count": len(found), "max_model_len": 4096, "tokens": found, "token_strs": None}
 
 
+def text(body):
+    return {"prompt": "".join(map(chr, body["tokens"]))}
+
+
 def likely(token, most):
     ranked = sorted(CHANCES, key=CHANCES.get, reverse=True)
     told = {one: CHANCES[one] for one in ranked[:most]} | {token: CHANCES.get(token, 1e-9)}
@@ -48,7 +52,7 @@ def completion(body):
 @pytest.fixture
 def server():
     with OpenAIServer("vLLM") as server:
-        server.paths |= {"/tokenize": tokens, "/v1/completions": completion}
+        server.paths |= {"/tokenize": tokens, "/detokenize": text, "/v1/completions": completion}
         yield server
         server.shutdown()
 
@@ -66,6 +70,33 @@ def test_a_given_text_is_scored(phi, raw):
     assert [other.text for other in reply.tokens[0].top] == ["y", "n"]
     assert reply.text == "no"
     assert reply.usage.prompt_tokens == (5 if raw else 8)
+
+
+def test_a_thought_that_the_template_writes_before_an_answer_is_not_taken_for_a_part_of_it(phi, server):
+    def thoughtful(body):
+        for message in body["messages"]:
+            if message["role"] == "assistant":
+                message["content"] = "<think>\n\n</think>\n\n" + message["content"]
+        return tokens(body)
+
+    server.paths["/tokenize"] = thoughtful
+    with pytest.raises(PhiError, match=r"writes '<think>\\n\\n</think>' before an answer.*--raw"):
+        phi.score("Well?", "no")
+    assert set(phi("Well?", choices=["y", "no"]).choices) == {"y", "no"}
+
+
+def test_what_it_sends_for_minus_infinity_is_impossible(phi, server):
+    def never(body):
+        said = completion(body)
+        for told in said["choices"][0]["prompt_logprobs"][1:]:
+            told[str(ord("o"))] = {"logprob": -9999.0, "rank": 400, "decoded_token": "o"}
+        return said
+
+    server.paths["/v1/completions"] = never
+    assert phi.score("Well?", "no").tokens[1].logprob == -math.inf
+    assert phi("Well?", choices=["y", "no"]).choices == {"y": 1, "no": 0}
+    with pytest.raises(PhiError, match="gives no choice a probability above 0"):
+        phi("Well?", choices=["o", "no"])
 
 
 def test_choices_have_their_probabilities_as_whole_answers(phi):

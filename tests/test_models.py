@@ -138,6 +138,7 @@ def test_what_is_not_here_is_not_fetched_unasked():
         ("phi4mini", "unknown model 'phi4mini'; did you mean phi-4-mini?"),
         ("phi2", "unknown model 'phi2'; did you mean phi-2?"),
         ("", "unknown model ''"),
+        ("localhost:8000/v1", "http://HOST:PORT/v1#MODEL"),
         ("   ", "unknown model '   '"),
         ("a\0b", "unknown model 'a\\x00b'"),
         ("x" * 10_000, "unknown model 'xxx"),

@@ -40,8 +40,8 @@ class ModelsMagics(PhiMagics):
         %phi_models cache            where answers are kept (--cache), how many and how large; cache clear removes them
         %phi_models rm phi-2         delete it from the hub's cache, after a question; -y answers it
 
-        NAME is a known name, owner/repo/file.gguf on the hub, ollama:MODEL or a path; load and info without it take
-        Phi.model.
+        NAME is a known name, owner/repo/file.gguf on the hub, ollama:MODEL or a path; load and info take a server's
+        model too, and without a name Phi.model.
         """
         with one_line():
             action, *words = line.split(maxsplit=1) or ["list"]
@@ -54,6 +54,8 @@ class ModelsMagics(PhiMagics):
                 raise PhiError(f"%phi_models {action} takes no name, and there is {given!r}")
             if action in ("pull", "rm") and not given:
                 raise PhiError(f"%phi_models {action} needs the name of a model")
+            if action in ("pull", "rm") and is_address(given):
+                raise PhiError(f"%phi_models {action} is for this machine: a server looks after its models itself")
             if action == "cache" and given not in ("", "clear"):
                 raise PhiError(f"%phi_models cache takes nothing or clear, and there is {given!r}")
             name = given.strip("\"'") or ("" if action in ("list", "cache") else self.phi.model)

@@ -156,7 +156,7 @@ def _source(name: str) -> ModelFile | tuple[str, str]:
         raise PhiError(f"{name} names a repository; name the file in it: {name}/FILE.gguf")
     raise PhiError(
         f"unknown model {name[:80]!r}{did_you_mean(name, KNOWN)} (there are {', '.join(KNOWN)}, owner/repo/file.gguf on "
-        "the hub, ollama:MODEL, or the path of a GGUF file)"
+        "the hub, ollama:MODEL, http://HOST:PORT/v1#MODEL, or the path of a GGUF file)"
     )
 
 

@@ -261,7 +261,13 @@ def _alternative(other: Alternative) -> dict[str, Any]:
 
 
 def show(reply: Reply) -> None:
-    """Show a reply's tokens: with branches where there is a kernel, else as text."""
+    """Show a reply's tokens: with branches where there is a kernel, else as text.
+
+    Raises:
+        PhiError: the reply has none; a server gives them where they are asked for.
+    """
+    if reply.text and not reply.tokens:
+        raise PhiError("this answer has no records of its tokens: ask a server with top_logprobs=1, or with -f tokens")
     from IPython.core.getipython import get_ipython
     from IPython.display import display
 

@@ -5,8 +5,9 @@ import subprocess
 import sys
 
 import pytest
+from IPython.core.error import UsageError
 
-from phi_magic import Phi
+from phi_magic import Phi, PhiError
 from phi_magic.widgets.panel import Panel
 from tests.openai_server import answer, chunk
 
@@ -76,6 +77,18 @@ def test_every_token_is_shaded(ip, server):
 def test_where_there_are_no_tokens_the_text_is_shown_and_one_line_says_why(ip):
     ip.run_cell_magic("phi", "-f tokens", "Hi")
     assert [one for one in shown(ip) if "tokens/s" not in one] == ["Hello there", "vLLM gave no log-probabilities"]
+
+
+def test_a_view_of_tokens_that_were_not_told_is_refused(ip):
+    ip.run_cell_magic("phi", "-o reply", "Hi")
+    with pytest.raises(PhiError, match="has no records of its tokens: ask a server with top_logprobs=1"):
+        ip.user_ns["reply"].show_tokens()
+
+
+@pytest.mark.parametrize("action", ["pull", "rm"])
+def test_a_servers_models_are_neither_downloaded_nor_removed(ip, server, action):
+    with pytest.raises(UsageError, match=f"%phi_models {action} is for this machine"):
+        ip.run_line_magic("phi_models", f"{action} {server.url}#phi-4")
 
 
 def test_the_panel(server, phi):

@@ -84,9 +84,9 @@ class Client:
             raise PhiError(f"{self.base}: sends JSON of more than {_DEEPEST} levels, as no server does")
         return said
 
-    async def post(self, url: str, body: Any, kind: type[Said]) -> Said:
+    async def post(self, url: str, body: Any, kind: type[Said], *, patience: int = PATIENCE) -> Said:
         """Return what a server answers to JSON, as the type that it is to have."""
-        content = await self._content("POST", url, body, PATIENCE, None)
+        content = await self._content("POST", url, body, patience, None)
         try:
             return decoded(content, kind)
         except msgspec.DecodeError as error:

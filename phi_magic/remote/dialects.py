@@ -48,6 +48,7 @@ class Dialect:
         continues: what a conversation is sent with that ends with the beginning of an answer; None: it cannot go on there.
         at_once: whether it answers several requests at the same time.
         broke_off: why a stream may end before the answer does, to end a sentence with.
+        refuses_silently: whether it ends a stream without a word where it would otherwise say why it refuses a request.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Dialect:
     continues: Mapping[str, Any] | None = None
     at_once: bool = True
     broke_off: str = ""
+    refuses_silently: bool = False
 
     def ignored(self, sampling: SamplingParameters) -> list[str]:
         """The parameters that this server does not know, and that are not off."""
@@ -190,6 +192,7 @@ LLAMA_CPP_SERVER = Dialect(
     plain_schema=True,
     at_once=False,
     broke_off="; it does so when another request comes, unless it was started with --interrupt_requests false",
+    refuses_silently=True,
 )
 VLLM = Dialect(
     "vLLM",

@@ -193,11 +193,28 @@ class _Asked:
             path, body = dialect.request(request, self.model)
         else:
             path, body = "/completions", dialect.completion(request, self.model, prompt)
+        said = False
         async with aclosing(self.client.stream(self.address.base + path, body, tokens=request.max_tokens)) as pieces:
-            async for event in events(
-                pieces, request, self.server, self.model, base=self.address.base, index=index, begun=beginning
-            ):
-                yield event
+            try:
+                async for event in events(
+                    pieces, request, self.server, self.model, base=self.address.base, index=index, begun=beginning
+                ):
+                    said = True
+                    yield event
+            except PhiError:
+                if dialect.refuses_silently and not said:
+                    await self._hear_why(path, body)
+                raise
+
+    async def _hear_why(self, path: str, body: Mapping[str, Any]) -> None:
+        """Send a request again without a stream, of the shortest answer.
+
+        Raises:
+            PhiError: what the server says against the request.
+        """
+        short = {**body, "stream": False, "max_tokens": 1}
+        # once more where the connection closes, as it does after such a stream
+        await self.client.post(self.address.base + path, short, dict[str, Any], patience=1)
 
     def _evaluated(self, request: GenerationRequest, index: int) -> AsyncIterator[Event]:
         if not self.server.dialect.tokens:

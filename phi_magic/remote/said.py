@@ -14,8 +14,8 @@ from ..errors import PhiError, PromptTooLong
 
 KEY = "PHI_MAGIC_API_KEY"
 MOST_EVENT = 4 << 20  # bytes of an event of a stream: some thousand times what a token takes
-#: How vLLM (0.6 to 0.33) says how long a prompt is, and how long it may be.
-_TOKENS = r"(\d{1,9}) (?:in the messages|in the prompt|input tokens)"
+#: How vLLM (0.6 to 0.33) and llama_cpp.server say how long a prompt is, and how long it may be.
+_TOKENS = r"(\d{1,9}) (?:in the messages|in (?:the|your) prompt|input tokens)"
 _CONTEXT = r"context length is (?:only )?(\d{1,9})"
 _MOST_SAID = 300  # characters shown of what a server says
 

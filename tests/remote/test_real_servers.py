@@ -259,6 +259,12 @@ class TestLlamaServer:
         assert phi(HAIKU, begin=begin).text == local(HAIKU).text
 
 
+@pytest.mark.parametrize("raw", [False, True])
+def test_llama_cpp_server_says_why_it_refuses_a_prompt_where_its_stream_says_nothing(python_server, raw):
+    with pytest.raises(PromptTooLong, match="the server's context 512"):
+        Phi(model=python_server)("ice " * 1000, raw=raw)
+
+
 def test_llama_cpp_server_cannot_cut_texts(python_server):
     with pytest.raises(PhiError, match=r"llama_cpp\.server cannot do this: llama-server alone"):
         Phi(model=python_server).tokenize("ice")

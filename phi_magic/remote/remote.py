@@ -299,16 +299,23 @@ def _looks(
 ) -> Callable[[int], Coroutine[Any, Any, bool]]:
     """Tell of a llama-server's request whether its messages may spell a control token.
 
-    Many are looked at together, and each alone where one of them does.
+    Many requests of one server are looked at together, and each alone where one of them does.
     """
     looks: dict[tuple[str, int], asyncio.Task[bool]] = {}
 
     async def spells(index: int) -> bool:
-        asked, first = servers[requests[index].model.name], index // _GROUP * _GROUP
-        native, key = Native(asked.client, asked.address), (asked.address.base, first)
+        name, first = requests[index].model.name, index // _GROUP * _GROUP
+        asked = servers[name]
+        native, key = Native(asked.client, asked.address), (name, first)
         if key not in looks:
-            looks[key] = asyncio.create_task(native.spells(requests[first : first + _GROUP]))
-        return await looks[key] and (len(requests) == 1 or await native.spells([requests[index]]))
+            group = [one for one in requests[first : first + _GROUP] if one.model.name == name]
+            looks[key] = asyncio.create_task(native.spells(group))
+        try:
+            any_spells = await looks[key]
+        except PhiError:
+            looks.pop(key, None)  # it is tried again for the next request
+            raise
+        return any_spells and (len(requests) == 1 or await native.spells([requests[index]]))
 
     return spells
 

@@ -6,6 +6,10 @@ import pytest
 
 from phi_magic import Phi, PhiError
 from phi_magic.draws import random_number
+from phi_magic.generation.request import ChatMessage, GenerationRequest, ModelReference
+from phi_magic.interrupt import Stop
+from phi_magic.parameters import SamplingParameters
+from phi_magic.remote.remote import shared
 from phi_magic.widgets.explorer import Explorer
 from tests.openai_server import DIALECTS, OpenAIServer
 
@@ -78,6 +82,27 @@ def test_the_messages_of_many_rows_are_looked_at_together(phi, server):
     assert (paths.count("/v1/chat/completions"), paths.count("/v1/completions")) == (100, 1)
     assert looked.count("\n".join(rows[:64])) == 2
     assert not set(looked) & set(rows[:64])
+
+
+def test_a_look_that_fails_fails_one_row(phi, server):
+    said = iter([{"tokens": None}, {"tokens": None}])
+    server.paths["/tokenize"] = lambda body: next(said, None) or pieces(body)
+    phi.in_flight = 1
+    replies = phi.map(["a", "b", "c"], on_error="keep", progress=False)
+    assert [reply.finish_reason for reply in replies] == ["error", "stop", "stop"]
+
+
+def test_no_server_reads_the_messages_for_another(server):
+    with OpenAIServer("llama-server") as other:
+        looked = []
+        other.paths = PATHS | {"/tokenize": lambda body: looked.append(body["content"]) or pieces(body)}
+        requests = [
+            GenerationRequest(ModelReference(address), (ChatMessage("user", text),), SamplingParameters(), 1, 20)
+            for address, text in ((server.url, "for the one"), (other.url, "for the other"))
+        ]
+        list(shared.generate_many(requests, Stop()))
+        other.shutdown()
+    assert set(looked) == {"for the other"}
 
 
 def test_a_text_is_cut_into_tokens(phi):

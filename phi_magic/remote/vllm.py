@@ -29,7 +29,7 @@ class _TokenIds(msgspec.Struct):
     tokens: list[int]
 
 
-class _Detokenized(msgspec.Struct):
+class _GivenText(msgspec.Struct):
     prompt: str
 
 
@@ -130,7 +130,7 @@ class Evaluation:
     async def _nothing_before(self, answer: str, tokens: Sequence[int]) -> None:
         """Check that an answer's tokens are its own, for some templates write an empty thought before an answer."""
         body = {"model": self._model, "tokens": tokens}
-        written = (await self._client.post(f"{self._address.root}/detokenize", body, _Detokenized)).prompt.strip()
+        written = (await self._client.post(f"{self._address.root}/detokenize", body, _GivenText)).prompt.strip()
         before = written[: -len(answer.strip())].strip() if answer.strip() else ""
         if before and written.endswith(answer.strip()):
             raise PhiError(

@@ -144,11 +144,10 @@ class TestSame:
 
     @pytest.mark.parametrize("form", ["markdown", "text", "code", "json", "html", "math", "tokens"])
     def test_an_output_is_the_same_in_whatever_format_it_was_shown(self, phi, form):
-        from phi_magic.rendering import formats
-        from phi_magic.rendering import token_shading as token_view
+        from phi_magic.rendering import formats, token_shading
 
         reply = phi("Give me a JSON object with a name and an age", seed=1, max_tokens=40)
-        shown = token_view.bundle(reply.tokens) if form == "tokens" else formats.bundle(reply.text, form)
+        shown = token_shading.bundle(reply.tokens) if form == "tokens" else formats.bundle(reply.text, form)
         assert again(reply.record(), shown["text/plain"], exact=False).same
 
     def test_the_newest_answer_stays_the_one_that_was_asked_for(self, phi):

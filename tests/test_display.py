@@ -146,14 +146,14 @@ def thoughts(reply):
 
 
 @pytest.mark.parametrize("form", ["markdown", "text", "code", "json", "html", "math"])
-def test_thoughts_stream_folded_and_stay_so(shell, thoughts, form):
+def test_thoughts_stream_open_and_are_folded_at_the_end(shell, thoughts, form):
     view = CellView(form, clock=Clock())
     view.grow(thoughts, "")
     thoughts.text, thoughts.finish_reason = "5", "stop"
     view.finish(thoughts)
     growing, whole, _ = published(shell)
-    for data in (growing["data"], whole["data"]):
-        assert data["text/html"].startswith("<details><summary")
+    for data, opened in ((growing["data"], " open"), (whole["data"], "")):
+        assert data["text/html"].startswith(f"<details{opened}><summary")
         assert "thought for 3 tokens, 1.5 s" in data["text/html"]
         assert "Hm, five." in data["text/html"]
         assert "Hm" not in data["text/plain"]

@@ -79,14 +79,17 @@ def test_imports_between_modules_make_no_circle():
     TopologicalSorter(graph).prepare()  # Raises CycleError with the circle.
 
 
-def test_no_two_classes_share_a_name():
+def test_no_two_types_share_a_name():
+    """Classes and aliases; an alias of the same type may be written in several modules."""
     places = {}
     for name, path in modules():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ClassDef):
-                places.setdefault(node.name.lstrip("_"), []).append(name)
-    assert places.pop("Phi") == ["magics.configuring", "phi"]  # `%config` calls a configurable by its class's name
-    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+                places.setdefault(node.name.lstrip("_"), {})[name] = name
+            elif isinstance(node, ast.AnnAssign) and "TypeAlias" in ast.unparse(node.annotation):
+                places.setdefault(node.target.id.lstrip("_"), {})[ast.unparse(node.value)] = name
+    assert set(places.pop("Phi")) == {"magics.configuring", "phi"}  # `%config` calls a configurable by its class's name
+    assert {name: sorted(found.values()) for name, found in places.items() if len(found) > 1} == {}
 
 
 def test_every_import_can_be_read_from_the_source():

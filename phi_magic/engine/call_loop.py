@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from ..errors import PhiError, PromptTooLong, RowsRefused
 from ..generation.backend import OnStatus
 from ..generation.wire import (
-    Answer,
     Begun,
     Call,
     Cancel,
@@ -32,6 +31,7 @@ from ..generation.wire import (
     Status,
     Tokenize,
     Unload,
+    WorkerMessage,
     decode_call,
     encode,
 )
@@ -73,7 +73,7 @@ class CallLoop:
         self._current: tuple[int, Stop] = (0, Stop())
         self._idle = Stop()
         self._keep_alive = -1.0
-        self._outbox: Queue[Answer] = Queue()
+        self._outbox: Queue[WorkerMessage] = Queue()
         threading.Thread(target=self._listen, name="phi_magic-listen", daemon=True).start()
         threading.Thread(target=self._deliver, name="phi_magic-send", daemon=True).start()
         threading.Thread(target=_watch, args=(os.getppid(),), name="phi_magic-watch", daemon=True).start()
@@ -149,7 +149,7 @@ class CallLoop:
                 self._outbox.task_done()
             time.sleep(_GROUP)
 
-    def _send(self, message: Answer) -> None:
+    def _send(self, message: WorkerMessage) -> None:
         try:
             data = encode(message)
         except Exception as error:  # noqa: BLE001 (a programming error: the call fails, and the thread that sends lives on)
@@ -159,7 +159,7 @@ class CallLoop:
         with suppress(OSError), self._sending:  # the kernel is gone: the listener ends the process
             self._answers.send_bytes(data)
 
-    def _answer(self, engine: Engine, call: Call, stop: Stop) -> Answer:
+    def _answer(self, engine: Engine, call: Call, stop: Stop) -> WorkerMessage:
         """Do what a call asks for, and return its last message."""
 
         def on_status(text: str) -> None:
@@ -210,7 +210,7 @@ class CallLoop:
         os._exit(0)
 
 
-def _merged(messages: list[Answer]) -> Iterator[Answer]:
+def _merged(messages: list[WorkerMessage]) -> Iterator[WorkerMessage]:
     """Join consecutive events of one call into one message."""
     for (number, kind), together in groupby(messages, key=lambda message: (message.id, type(message))):
         if kind is Events:

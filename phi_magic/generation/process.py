@@ -19,7 +19,7 @@ from ..errors import PhiError, PromptTooLong, RowsRefused, WorkerEnded
 from ..interrupt import Interrupted, Stop
 from ..machine import available, oom_kills, show_size
 from .launch import launch
-from .wire import Answer, Begun, Call, Cancel, Failed, Result, decode_answer, encode
+from .wire import Begun, Call, Cancel, Failed, Result, WorkerMessage, decode_message, encode
 
 #: Seconds that the process has to react to a stop before it is ended.
 GRACE = 2.0
@@ -40,7 +40,7 @@ class WorkerProcess:
 
     def __init__(self) -> None:
         self._owner = os.getpid()
-        self._calls: dict[int, SimpleQueue[Answer | None]] = {}
+        self._calls: dict[int, SimpleQueue[WorkerMessage | None]] = {}
         self._numbers = itertools.count(1)
         self._outbox: SimpleQueue[tuple[int, bytes] | None] = SimpleQueue()
         self._log = bytearray()
@@ -79,7 +79,7 @@ class WorkerProcess:
         """Whether it takes calls."""
         return self.mine and not self.ended and not self._killed
 
-    def call(self, make: Callable[[int], Call], stop: Stop) -> Iterator[Answer]:
+    def call(self, make: Callable[[int], Call], stop: Stop) -> Iterator[WorkerMessage]:
         """Make a call and yield its messages, the last one being a :class:`~phi_magic.generation.wire.Result`.
 
         Closing the generator cancels the call. A process that does not react to a stop within ``GRACE`` seconds is
@@ -182,7 +182,7 @@ class WorkerProcess:
 
     def _deliver(self, data: bytes) -> None:
         try:
-            message = decode_answer(data)
+            message = decode_message(data)
         except msgspec.DecodeError:  # the process's memory is damaged
             self._process.kill()
             return

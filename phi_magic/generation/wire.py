@@ -122,13 +122,13 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     traceback: str = ""
 
 
-Answer: TypeAlias = Begun | Status | Events | Result | Failed
+WorkerMessage: TypeAlias = Begun | Status | Events | Result | Failed
 
 _encoder = msgspec.msgpack.Encoder()
 decode_call = msgspec.msgpack.Decoder(Call | Cancel).decode
-decode_answer = msgspec.msgpack.Decoder(Answer).decode
+decode_message = msgspec.msgpack.Decoder(WorkerMessage).decode
 
 
-def encode(message: Call | Cancel | Answer) -> bytes:
-    """Return a message as bytes; ``decode_call`` and ``decode_answer`` read them on the other side."""
+def encode(message: Call | Cancel | WorkerMessage) -> bytes:
+    """Return a message as bytes; ``decode_call`` and ``decode_message`` read them on the other side."""
     return _encoder.encode(message)

@@ -23,7 +23,7 @@ from ..position import Position
 from .backend import Event, ModelInfo, OnStatus, Started, TokenText, ignore_status
 from .process import Retired, WorkerProcess
 from .request import GenerationRequest, ModelReference
-from .wire import Answer, Call, Describe, Events, Generate, Load, Look, Result, Status, Tokenize, Unload
+from .wire import Call, Describe, Events, Generate, Load, Look, Result, Status, Tokenize, Unload, WorkerMessage
 
 Made = TypeVar("Made", bound=Result)
 
@@ -143,7 +143,7 @@ class Worker:
                 self._process = WorkerProcess()
             return self._process
 
-    def _messages(self, make: Callable[[int], Call], stop: Stop, on_status: OnStatus) -> Iterator[Answer]:
+    def _messages(self, make: Callable[[int], Call], stop: Stop, on_status: OnStatus) -> Iterator[WorkerMessage]:
         """The messages of one call; a process that had just retired is replaced."""
         while True:
             process = self._running()

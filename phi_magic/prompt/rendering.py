@@ -64,18 +64,18 @@ def render(
     Raises:
         PhiError: a template that is broken, reaches for Python's internals, or refuses the conversation.
     """
-    from .template import Clock, write
+    from .template import TemplateDate, write
 
     shield = unused_character([message["content"] for message in messages] + [template or ""])
     safe, found = shielded(messages, list(controls), shield)
-    clock = Clock(now or datetime.now())  # noqa: DTZ005 (local time, as transformers has it)
-    run = partial(write, template or INSTRUCT_OUTPUT, clock=clock)
+    date = TemplateDate(now or datetime.now())  # noqa: DTZ005 (local time, as transformers has it)
+    run = partial(write, template or INSTRUCT_OUTPUT, date=date)
     variables = {"bos_token": bos, "eos_token": eos, "add_generation_prompt": True}
     system = safe[0]["content"] if safe and safe[0]["role"] == "system" else ""
     text = _rendered_with_system(run, safe, variables, system) if system else run({**variables, "messages": safe})
     if safe[-1]["content"].strip() not in text:
         raise PhiError("the model's chat template drops the prompt; --raw sends it without a template")
-    return Rendered(text, shield if found else "", clock.now.isoformat() if clock.read else "")
+    return Rendered(text, shield if found else "", date.now.isoformat() if date.read else "")
 
 
 def _rendered_with_system(

@@ -27,7 +27,7 @@ class TemplateRefusal(Exception):
 
 
 @dataclass
-class Clock:
+class TemplateDate:
     """The date that a template reads with ``strftime_now``; ``read`` says whether it did."""
 
     now: datetime
@@ -38,20 +38,20 @@ class Clock:
         return self.now.strftime(pattern)
 
 
-def write(source: str, variables: Mapping[str, Any], clock: Clock) -> str:
+def write(source: str, variables: Mapping[str, Any], date: TemplateDate) -> str:
     """Render a chat template.
 
     Args:
         source: the template's text.
         variables: what it is rendered with; ``messages`` among them.
-        clock: what ``strftime_now`` reads.
+        date: what ``strftime_now`` reads.
 
     Raises:
         TemplateRefusal: the template refuses a conversation that begins with a system message.
         PhiError: the template is broken, reaches for Python's internals, or refuses the conversation.
     """
     try:
-        return _compiled(source).render(**variables, strftime_now=clock.strftime)
+        return _compiled(source).render(**variables, strftime_now=date.strftime)
     except TemplateRefusal as error:
         if variables["messages"][0]["role"] == "system":
             raise

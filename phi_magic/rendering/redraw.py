@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeAlias
 
-Clock = Callable[[], float]
+Clock: TypeAlias = Callable[[], float]
 
 _SHARE = 60  # a redraw may take at most this fraction, 1/60, of the time between redraws
 _LONGEST = 1.0  # seconds; an answer that stands still for longer looks like one that has stopped

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeAlias
 
 from ..reply import Reply
 
-Clock = Callable[[], float]
+Clock: TypeAlias = Callable[[], float]
 
 _SETTLED = 1.0  # seconds until rates are told; those of the first moments say nothing
 

@@ -34,6 +34,7 @@ ALTERNATIVES = 5
 
 _PICTURES = {" ": "␣", "\n": "↵", "\t": "⇥"}
 _CONTROL = re.compile(r"<\|.+\|>|</?s>|<unk>")
+_IN_BRACKETS = re.compile(r"⟨[^⟩]*⟩\n?")
 _BYTES = re.compile(r"(\\x[0-9a-f]{2})+")
 
 # Styles stand in the elements: a style block would be text in a page made of Markdown.
@@ -81,6 +82,11 @@ def to_text(tokens: Sequence[Token]) -> str:
     return "".join(
         f"{shown(token.text)}⟨{percent(chance(token.logprob))}⟩" + "\n" * ("\n" in token.text) for token in tokens
     )
+
+
+def bare(text: str) -> str:
+    """What :func:`to_text` made, without the probabilities."""
+    return _IN_BRACKETS.sub("", text)
 
 
 def to_html(tokens: Sequence[Token], *, whole: bool = True, scale: str = "bits") -> str:

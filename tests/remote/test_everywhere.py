@@ -8,6 +8,8 @@ import pytest
 from IPython.core.error import UsageError
 
 from phi_magic import Phi, PhiError
+from phi_magic.recorded import Recorded
+from phi_magic.replay import replay
 from phi_magic.widgets.panel import Panel
 from tests.openai_server import answer, chunk
 
@@ -72,6 +74,17 @@ def test_every_token_is_shaded(ip, server):
     ip.run_cell_magic("phi", "-f tokens -o reply", "Hi")
     assert [token.text for token in ip.user_ns["reply"].tokens] == ["Hello", " there"]
     assert any(output["data"].get("text/html", "").count("<ruby") == 2 for output in ip.display_pub.outputs)
+
+
+def test_an_output_of_shaded_tokens_is_replayed_by_its_text(ip, server, phi):
+    server.replies = [[with_logprobs("Hel\nlo"), with_logprobs(" there"), *answer()]]
+    ip.run_cell_magic("phi", "-f tokens -o reply", "Hi")
+    [shaded] = [one for one in shown(ip) if "⟨61⟩" in one]
+    recorded = Recorded("cell 1", ip.user_ns["reply"].record(), shaded, exact=False)
+    server.replies = [answer("Hel\nlo", " there")]
+    assert replay(phi, recorded).same
+    server.replies = [answer("Hel\nlo", " you")]
+    assert "was 'Hel↵lo␣there', is 'Hel↵lo␣you'" in replay(phi, recorded).difference
 
 
 def test_where_there_are_no_tokens_the_text_is_shown_and_one_line_says_why(ip):

@@ -26,6 +26,7 @@ CONNECT = 10.0  # seconds until a server that does not answer is not there
 SILENCE = 600.0  # seconds without an answer until a server is given up; reading a long prompt takes minutes
 GLANCE = 5.0  # seconds that a server has to say of what kind it is
 MOST_TOKEN = 64 << 10  # bytes of a stream for each token of the longest answer; with 20 alternatives it takes 3,000
+_AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _DEEPEST = 32  # levels of what a server says of itself
 MOST_BODY = 256 << 20  # bytes of an answer that is not a stream: the log-probabilities of a large vocabulary
 
@@ -201,8 +202,16 @@ def http() -> Any:
     return import_module("httpx2" if find_spec("httpx2") else "httpx")
 
 
-@cache
 def _certificates() -> Any:
+    """The authorities that vouch for servers: the usual ones, or those that the environment names now."""
+    try:
+        return _named(*(os.environ.get(name) for name in _AUTHORITIES))
+    except OSError as error:  # there is no such file, or it holds no certificate
+        raise PhiError(f"{' or '.join(_AUTHORITIES)} names no file of certificates: {error}") from None
+
+
+@cache
+def _named(*_: str | None) -> Any:
     return http().create_ssl_context()
 
 

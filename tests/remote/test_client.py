@@ -232,21 +232,26 @@ class TestCertificates:
             yield server
             server.shutdown()
 
-    @pytest.fixture(autouse=True)
-    def anew(self):
-        client._certificates.cache_clear()
-        yield
-        client._certificates.cache_clear()
-
     def test_one_that_nobody_vouches_for_is_refused_and_the_key_is_not_sent(self, phi, server, monkeypatch):
         monkeypatch.setenv(client.KEY, KEY)
         with pytest.raises(PhiError, match=r"its TLS certificate is not trusted \(.*self.signed.*\); .*SSL_CERT_FILE"):
             phi("Hi")
         assert server.keys == []
 
-    def test_one_s_own_authority_can_be_named(self, phi, monkeypatch):
+    def test_one_s_own_authority_can_be_named_once_it_was_missed(self, phi, monkeypatch):
+        with pytest.raises(PhiError, match="not trusted"):
+            phi("Hi")
         monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
         assert phi("Hi").text == "Hello there"
+
+    @pytest.mark.parametrize("content", [None, "no certificate"])
+    def test_an_authority_s_file_that_is_none_is_one_line(self, phi, monkeypatch, tmp_path, content):
+        file = tmp_path / "authority.pem"
+        if content:
+            file.write_text(content)
+        monkeypatch.setenv("SSL_CERT_FILE", str(file))
+        with pytest.raises(PhiError, match="SSL_CERT_FILE or SSL_CERT_DIR names no file of certificates"):
+            phi("Hi")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The house has floors: who may import whom, read from the source."""
+"""The package has layers, here called floors: who may import whom, read from the source."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import pkgutil
 import re
 from pathlib import Path
 
@@ -99,6 +100,14 @@ def test_there_are_cells_to_run():
 def test_a_page_that_has_a_notebook_opens_with_its_link(page, example):
     opening = (DOCS / f"{page}.md").read_text(encoding="utf-8").partition("\n```")[0]
     assert f"](../examples/{example}.ipynb)" in opening
+
+
+def test_every_name_in_the_reference_is_there():
+    reference = (DOCS / "reference" / "python.md").read_text(encoding="utf-8")
+    names = re.findall(r"^\.\. auto\w+:: ([\w.]+)", reference, re.MULTILINE)
+    assert names
+    for name in names:
+        pkgutil.resolve_name(name)
 
 
 def test_every_public_name_is_in_the_reference():

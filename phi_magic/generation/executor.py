@@ -50,8 +50,9 @@ class Distributed(BackendWrapper):
     """
 
     def __init__(self, executor: Executor, backend: Backend, choose: Callable[..., Backend]) -> None:
-        if not callable(getattr(executor, "submit", None)):
-            raise PhiError(f"executor takes a concurrent.futures.Executor, not a {type(executor).__name__}")
+        if not isinstance(executor, Executor):  # Dask's Client has a submit too, with futures of another kind
+            advice = ": give its get_executor()" if hasattr(executor, "get_executor") else ""
+            raise PhiError(f"executor takes a concurrent.futures.Executor, not a {type(executor).__name__}{advice}")
         super().__init__(backend)
         self._executor = executor
         self._choose = choose
@@ -177,7 +178,8 @@ def _number_of_workers(executor: Executor) -> int | None:
     """How many chunks an executor runs at the same time, where it says so."""
     client = getattr(executor, "_client", None)
     if callable(threads := getattr(client, "nthreads", None)):  # Dask's, by the address of each worker
-        return sum(threads().values()) or None
+        with suppress(Exception):  # of a client that was closed, which says so when it is given work
+            return sum(threads().values()) or None
     told = (getattr(executor, name, None) for name in ("_max_workers", "num_workers"))
     return next((number for number in told if isinstance(number, int) and number > 0), None)
 

@@ -126,8 +126,11 @@ class Store:
         return int((pages - free) * size)
 
     def _unusable(self, error: Exception) -> PhiError:
+        reason = getattr(error, "strerror", None) or error
+        # SQLite's OperationalError is not the file's fault: no permission, no such folder, another process has it.
+        advice = "" if isinstance(error, OSError | sqlite3.OperationalError) else "delete it, or "
         return PhiError(
-            f"{show_path(self.path)}: cannot be used as a cache ({error}); delete it, or name another file for the cache"
+            f"{show_path(self.path)}: cannot be used as a cache ({reason}); {advice}name another file for the cache"
         )
 
 

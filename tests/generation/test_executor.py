@@ -361,6 +361,33 @@ def test_what_is_no_executor_is_refused(phi):
         phi.map(PROMPTS, executor=5)
 
 
+def test_a_dask_client_is_told_from_its_executor(phi):
+    class Client:
+        def submit(self, *_):
+            raise AssertionError
+
+        def get_executor(self):
+            raise AssertionError
+
+    with pytest.raises(PhiError, match=r"not a Client: give its get_executor\(\)"):
+        phi.map(PROMPTS, executor=Client())
+
+
+def test_a_client_that_was_closed_is_one_line(phi):
+    class Client:
+        def nthreads(self):
+            raise AttributeError("'NoneType' object has no attribute 'ncores'")
+
+    class Closed(Executor):
+        _client = Client()
+
+        def submit(self, *_):
+            raise RuntimeError("the client is closed")
+
+    with pytest.raises(PhiError, match="the executor takes no work: RuntimeError: the client is closed"):
+        phi.map(PROMPTS, executor=Closed(), progress=False)
+
+
 def test_no_process_is_left(phi):
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         phi.map(PROMPTS[:4], executor=pool, progress=False)

@@ -63,8 +63,15 @@ def test_a_damaged_one_is_refused_by_name(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_named():
-    with pytest.raises(PhiError, match="/proc/answers/a: cannot be used as a cache"):
+    with pytest.raises(PhiError, match=r"/proc/answers/a: cannot be used as a cache \([^/]*\); name another file"):
         Store(Path("/proc/answers/a"))
+
+
+def test_nobody_is_told_to_delete_a_folder(tmp_path):
+    with pytest.raises(
+        PhiError, match=r"cannot be used as a cache \(unable to open database file\); name another file"
+    ):
+        Store(tmp_path)
 
 
 def test_a_full_disk_is_one_line_and_the_answers_go_on(phi, caplog):

@@ -49,7 +49,7 @@ class Distributed(BackendWrapper):
         choose: called in the executor's processes with the models of a chunk; returns what answers them there.
     """
 
-    def __init__(self, executor: Executor, backend: Backend, choose: Callable[..., Backend]) -> None:
+    def __init__(self, executor: object, backend: Backend, choose: Callable[..., Backend]) -> None:
         if not isinstance(executor, Executor):  # Dask's Client has a submit too, with futures of another kind
             advice = ": give its get_executor()" if hasattr(executor, "get_executor") else ""
             raise PhiError(f"executor takes a concurrent.futures.Executor, not a {type(executor).__name__}{advice}")

@@ -68,8 +68,13 @@ class Labelling:
             )
         self._shown = prompts.columns[:_CONTEXT] or self.rows.columns[:_CONTEXT]
         self._first: dict[int, list[Any]] = {}  # the first finished rows, as the preview shows them
+
+        def waiting(status: str) -> None:
+            self.progress.wait()
+            on_status(status)
+
         self.stream = stream_all(
-            [(prompt, options) for prompt in prompts], on_error=on_error, executor=executor, on_status=on_status
+            [(prompt, options) for prompt in prompts], on_error=on_error, executor=executor, on_status=waiting
         )
         self.progress = Progress(len(self.rows), max((r.params.get("max_tokens", 0) for r in self.replies), default=0))
 

@@ -40,6 +40,7 @@ class Progress:
         self._prompt_tokens = 0  # evaluated for them
         self._finished_tokens = 0  # of computed rows
         self._load = 0.0  # seconds that loading the model took
+        self._waited = 0.0  # seconds until nothing but answers was left to do
         self._fraction = 0.0
         self._started: float | None = None
 
@@ -49,6 +50,10 @@ class Progress:
         for index in stream:
             self.update(index, replies[index])
             yield index
+
+    def wait(self) -> None:
+        """Take in that no row is begun yet: rates and the time left count from the last such moment."""
+        self._waited = self.seconds
 
     def update(self, index: int, reply: Reply) -> None:
         """Take in a reply that has grown or is finished."""
@@ -109,7 +114,7 @@ class Progress:
     def line(self) -> str:
         """What is done, how fast it goes, and the time left."""
         parts = [f"{self.done:,} of {self.count:,} rows"]
-        seconds, computed = self.seconds - self._load, self._computed
+        seconds, computed = self.seconds - max(self._load, self._waited), self._computed
         if seconds >= _SETTLED and computed:
             tokens = self._finished_tokens + sum(self._begun.values())
             rows = self.done - self.failed - self.reused

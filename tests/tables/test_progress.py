@@ -121,6 +121,15 @@ def test_loading_the_model_counts_for_no_rate(progress, clock):
     assert progress.seconds == 30
 
 
+def test_reading_the_rows_counts_for_no_rate(progress, clock):
+    clock.now = 20
+    progress.wait()
+    clock.now = 30
+    progress.update(0, reply(10, "stop"))
+    assert progress.line() == "1 of 4 rows · 0.1 rows/s · 1 tokens/s · 30 s left"
+    assert progress.summary() == "interrupted after 1 of 4 rows · 10 tokens · 0 failed · 30 s"
+
+
 def test_before_the_first_row_there_are_no_figures(progress):
     assert progress.line() == "0 of 4 rows"
 

@@ -17,6 +17,7 @@ MOST_EVENT = 4 << 20  # bytes of an event of a stream: some thousand times what 
 #: How vLLM (0.6 to 0.33) and llama_cpp.server say how long a prompt is, and how long it may be.
 _TOKENS = r"(\d{1,9}) (?:in the messages|in (?:the|your) prompt|input tokens)"
 _CONTEXT = r"context length is (?:only )?(\d{1,9})"
+_ANSWER = r"(\d{1,9}) (?:output tokens|(?:in|for) the completion)"
 _MOST_SAID = 300  # characters shown of what a server says
 
 
@@ -115,11 +116,22 @@ def too_long(content: bytes) -> PromptTooLong | None:
         said = decoded(content, _Refusal).error
     except msgspec.DecodeError:
         return None
-    in_words = (re.search(pattern, said.message) for pattern in (_TOKENS, _CONTEXT))
-    tokens, context = (
-        told or (found and int(found[1]))
-        for told, found in zip((said.n_prompt_tokens, said.n_ctx), in_words, strict=True)
-    )
+    tokens = said.n_prompt_tokens or _number(_TOKENS, said.message)
+    context = said.n_ctx or _number(_CONTEXT, said.message)
     if not (tokens and context):
         return None
+    if tokens < context:  # vLLM refuses a prompt that leaves less room than the longest answer may take
+        answer = _number(_ANSWER, said.message)
+        return PromptTooLong(
+            f"the prompt has {tokens} tokens, the answer up to {answer}, the server's context {context}: shorten the "
+            "prompt, or lower max_tokens",
+            tokens,
+            context - answer,
+        )
     return PromptTooLong(f"the prompt has {tokens} tokens, the server's context {context}: shorten it", tokens, context)
+
+
+def _number(pattern: str, text: str) -> int:
+    """The number that a pattern finds in a text, 0 where there is none."""
+    found = re.search(pattern, text)
+    return int(found[1]) if found else 0

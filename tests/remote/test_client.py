@@ -295,6 +295,17 @@ def test_a_prompt_that_is_too_long_is_the_error_that_it_is_on_this_machine(phi, 
     assert (error.value.tokens, error.value.context) == (tokens, context)
 
 
+def test_a_prompt_that_leaves_no_room_for_the_longest_answer_is_one_line(phi, server):
+    message = (
+        "This model's maximum context length is 4096 tokens. However, you requested 512 output tokens and your prompt "
+        "contains at least 3585 input tokens, for a total of at least 4097 tokens."
+    )
+    server.replies = [(400, {}, {"error": {"message": message, "param": "input_tokens", "code": 400}})]
+    with pytest.raises(PromptTooLong, match=r"3585 tokens, the answer up to 512, .* 4096: .*, or lower max") as error:
+        phi("Hi")
+    assert (error.value.tokens, error.value.context) == (3585, 3584)
+
+
 def test_429_is_asked_again(phi, server):
     server.replies = [(429, {"Retry-After": "0"}, {"error": "busy"}), (503, {"Retry-After": "0"}, {}), answer("Hello")]
     told = []

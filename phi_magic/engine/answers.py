@@ -17,7 +17,7 @@ from ..generation.request import GenerationRequest, ModelReference
 from ..interrupt import Interrupted, Stop
 from .answer import TokenizedPrompt, started, thinking, write
 from .batch import Batch
-from .choices import Ballot, decide, read_choices
+from .choices import Ballot, decide, read_choices, sequences
 from .deliberation import Deliberation
 from .given import evaluate
 from .grouping import worth_waiting_for
@@ -83,8 +83,7 @@ def write_all(
             choosing = [job for job in part if job.options and job.prompt and job.writer is None]
             if choosing:
                 ballots = [_ballot(job) for job in choosing]
-                count = sum(len(ballot.options) for ballot in ballots)
-                with closing(runtime.batch(count, _room(runtime, choosing, ballots))) as batch:
+                with closing(runtime.batch(sequences(ballots), _room(runtime, choosing, ballots))) as batch:
                     if len(ballots) > 1:
                         batch.share([ballot.prompt.tokens for ballot in ballots], stop=stop)
                     started = {job.index for job in written}
@@ -109,7 +108,7 @@ def _load(runtime: Runtime, model: ModelReference, jobs: Sequence[Job], stop: St
 
 
 def _ballot(job: Job) -> Ballot:
-    prompt = replace(job.prompt, tokens=[*job.prompt.tokens, *job.thoughts])
+    prompt = replace(job.prompt, tokens=[*job.prompt.tokens, *job.thoughts]) if job.thoughts else job.prompt
     return Ballot(job.index, job.request, prompt, job.options, job.load)
 
 
@@ -126,7 +125,7 @@ def _alone(runtime: Runtime, job: Job, stop: Stop, *, keep_errors: bool) -> Iter
     try:
         if job.options:
             ballot = _ballot(job)
-            with closing(runtime.batch(len(ballot.options), ballot.room)) as batch:
+            with closing(runtime.batch(sequences([ballot]), ballot.room)) as batch:
                 yield from decide(runtime, batch, [ballot], stop)
         elif job.request.given is not None:
             yield from evaluate(runtime, job.request, stop, index=job.index)

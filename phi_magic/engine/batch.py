@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Container, Iterator, Mapping, Sequence
-from os.path import commonprefix
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from .grouping import PASS, passes
 from .llama import C, complaint, forget_complaints, freed_on_error
 from .memory_estimate import CELLS
 from .model import Model
+from .saved_states import common
 from .threads import Threads
 
 #: Passes of this many sequences and more are one class of kernels: a sequence has the same logits at every width from
@@ -75,9 +75,11 @@ class Batch:
         if pointer:
             C.llama_free(pointer)
 
-    def share(self, prompts: Sequence[list[int]], *, stop: Stop) -> None:
+    def share(self, prompts: Sequence[Sequence[int]], *, stop: Stop) -> None:
         """Evaluate once what all these prompts begin with, for :meth:`prefill`, if that saves time."""
-        prefix: list[int] = list(commonprefix(prompts))  # noqa: RUF071 (it takes any sequences)
+        prefix = list(prompts[0]) if prompts else []
+        for prompt in prompts:
+            del prefix[common(prefix, prompt) :]
         saved = sum(_padded(len(prompt)) - _padded(len(prompt) - len(prefix)) for prompt in prompts)
         copies = len(prompts) * self._cells // CELLS  # to copy so many cells takes about as long as one token
         self._prefix = prefix if saved - copies > PASS + _padded(len(prefix)) else []
@@ -177,6 +179,11 @@ class Batch:
         self._forget(target, 0)
         C.llama_memory_seq_cp(self._memory, source, target, -1, -1)
         self.lengths[target] = self.lengths[source]
+
+    def forget_after(self, sequence: int, length: int) -> None:
+        """Keep the first ``length`` tokens of a sequence alone."""
+        self._forget(sequence, length)
+        self.lengths[sequence] = length
 
     def logits(self, sequence: int, at: int = 0) -> NDArray[np.float32]:
         """Return logits of the last pass, shape ``(n_vocab,)``, valid until the next one: those after the first token of a

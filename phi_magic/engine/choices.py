@@ -1,7 +1,9 @@
 """Compute the probability of each given text as the whole answer.
 
-After the prompt, and after the thoughts of a reasoning model (:mod:`.deliberation`), all texts are evaluated in one pass, each in its own sequence. The probability of a text is that
-of its tokens, one after another, and of the end of the turn after them. The probabilities are divided by their sum.
+After the prompt, and after the thoughts of a reasoning model (:mod:`.deliberation`), the texts of many requests are
+evaluated together: a pass has one sequence for each request, and each text stands there in turn. For few requests a pass
+has a sequence for each text. The probability of a text is that of its tokens, one after another, and of the end of the turn
+after them. The probabilities are divided by their sum.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from .writer import Writer
 
 #: The most tokens of one choice. A pass of the fewest sequences has room for so many of each.
 LONGEST = SLICE_MAX // WIDE
+_ENOUGH = 32  # sequences in a pass; more of them gain little
 
 
 @dataclass
@@ -79,6 +82,11 @@ def read_choices(
     return options
 
 
+def sequences(ballots: Sequence[Ballot]) -> int:
+    """Return how many sequences to have for these requests: one for each, and for few requests one for each choice."""
+    return max(len(ballots), min(_ENOUGH, sum(len(ballot.options) for ballot in ballots)))
+
+
 def decide(runtime: Runtime, batch: Batch, ballots: Sequence[Ballot], stop: Stop) -> Iterator[Event]:
     """Answer requests with choices.
 
@@ -88,58 +96,49 @@ def decide(runtime: Runtime, batch: Batch, ballots: Sequence[Ballot], stop: Stop
     Raises:
         Interrupted: ``stop`` was set.
     """
-    waiting = list(ballots)
-    while waiting:
-        first = waiting[0]
-        together = _fitting(batch, [one for one in waiting if _shape(one) == _shape(first)])
-        for ballot in together:
-            waiting.remove(ballot)
-        yield from _decide(runtime, batch, together, stop)
-
-
-def _shape(ballot: Ballot) -> tuple[int, int]:
-    """How many sequences a request takes, and how many tokens each has."""
-    return len(ballot.options), ballot.longest
-
-
-def _fitting(batch: Batch, alike: Sequence[Ballot]) -> Sequence[Ballot]:
-    """Return the first requests that fit one pass together, one at least."""
-    options, longest = _shape(alike[0])
-    return alike[: max(1, min(batch.sequences // options, SLICE_MAX // (options * longest)))]
+    shapes: dict[tuple[int, int], list[Ballot]] = {}
+    for ballot in ballots:
+        shapes.setdefault((len(ballot.options), ballot.longest), []).append(ballot)
+    for (options, longest), alike in shapes.items():
+        most = min(batch.sequences, SLICE_MAX // longest)
+        if longest > 1:  # the logits after the first tokens are kept until a choice is drawn
+            most = max(1, min(most, SLICE_MAX // (options * (longest - 1))))
+        for start in range(0, len(alike), most):
+            yield from _decide(runtime, batch, alike[start : start + most], stop)
 
 
 def _decide(runtime: Runtime, batch: Batch, ballots: Sequence[Ballot], stop: Stop) -> Iterator[Event]:
     """Read some prompts, evaluate all their choices in as few passes as there is room for, and draw."""
     ballots = sorted(ballots, key=lambda ballot: -len(ballot.prompt))  # neighbours of similar length share a pass
-    options, longest = _shape(ballots[0])
-    size = min(options, batch.sequences, SLICE_MAX // longest)  # choices of one request in a pass
-    scores = {ballot.index: [0.0] * options for ballot in ballots}
-    rows: dict[tuple[int, int], list[NDArray[np.float32]]] = {}
+    options, longest = len(ballots[0].options), ballots[0].longest
     before: dict[int, NDArray[np.float32]] = {}
+    yield from _read(runtime, batch, ballots, before, stop)
+    # The prompts are in the first sequences; where there are more, these are copies for further choices in the same pass.
+    size = min(options, min(batch.sequences, SLICE_MAX // longest) // len(ballots))
+    for sequence in range(len(ballots), size * len(ballots)):
+        batch.copy(sequence % len(ballots), sequence)
+    scores = [[0.0] * options for _ in ballots]
+    rows: dict[tuple[int, int], list[NDArray[np.float32]]] = {}  # the logits after all tokens of a choice but the last
     for start in range(0, options, size):
-        for event in _read(runtime, batch, ballots, before, stop):
-            if start == 0:
-                yield event
-        # The prompts are in the first sequences; the following ones are copies, as many again for each choice.
-        chunk = {
-            (at, choice): at + len(ballots) * (choice - start)
-            for choice in range(start, min(start + size, options))
-            for at in range(len(ballots))
-        }
-        tokens: dict[int, list[int]] = {}
-        for (at, choice), sequence in chunk.items():
-            if sequence != at:
-                batch.copy(at, sequence)
-            given = ballots[at].options[choice]
-            tokens[sequence] = given + [0] * (longest - len(given))  # later tokens change no earlier logits
-        batch.extend(tokens, stop=stop)
-        for (at, choice), sequence in chunk.items():
-            given, index = ballots[at].options[choice], ballots[at].index
-            found = [before[index], *(batch.logits(sequence, place) for place in range(len(given)))]
-            scores[index][choice] = _score(runtime.loaded[0], given, found)
-            rows[index, choice] = found[:-1] if size == options else [row.copy() for row in found[:-1]]
-    for ballot in ballots:
-        yield from _draw(runtime, ballot, scores[ballot.index], rows)
+        chunk = [(at, choice) for choice in range(start, min(start + size, options)) for at in range(len(ballots))]
+        given = [ballots[at].options[choice] for at, choice in chunk]
+        # Later tokens change no earlier logits.
+        filled = {sequence: tokens + [0] * (longest - len(tokens)) for sequence, tokens in enumerate(given)}
+        batch.extend(filled, stop=stop)
+        for sequence, (at, choice) in enumerate(chunk):
+            after = [batch.logits(sequence, place) for place in range(len(given[sequence]))]
+            scores[at][choice] = _score(runtime.loaded[0], given[sequence], [before[at], *after])
+            rows[at, choice] = [row.copy() for row in after[:-1]]
+            batch.forget_after(sequence, len(ballots[at].prompt))
+    for at, ballot in enumerate(ballots):
+        chosen, probabilities = _draw(ballot.request, scores[at])
+        yield from _written(runtime, ballot, chosen, [before[at], *rows[at, chosen]])
+        yield Finished(
+            ballot.index,
+            "stop",
+            at=runtime.clock(),
+            choices=dict(zip(ballot.request.choices, probabilities, strict=True)),
+        )
 
 
 def _read(
@@ -156,7 +155,7 @@ def _read(
         seconds = runtime.clock() - began
         for at, tokens in cached.items():
             ballot = ballots[at]
-            before[ballot.index] = batch.logits(at).copy()
+            before[at] = batch.logits(at).copy()
             yield started(
                 runtime,
                 ballot.prompt,
@@ -193,34 +192,26 @@ def log_mass(logits: NDArray[np.float32]) -> float:
     return greatest + math.log(float(np.exp(logits - greatest).sum(dtype=np.float64)))
 
 
-def _draw(
-    runtime: Runtime,
-    ballot: Ballot,
-    scores: Sequence[float],
-    rows: dict[tuple[int, int], list[NDArray[np.float32]]],
-) -> Iterator[Event]:
-    """Draw a choice as a token is drawn; yield its tokens and the probability of each choice."""
-    model, _ = runtime.loaded
-    request = ballot.request
+def _draw(request: GenerationRequest, scores: Sequence[float]) -> tuple[int, list[float]]:
+    """Draw a choice as a token is drawn; return its number, and the probability of each."""
     likelihood = np.exp(np.array(scores) - max(scores))
-    probabilities = likelihood / likelihood.sum()
     sampler = Sampler(request.sampling, request.seed, len(scores))
     try:
         chosen = sampler.draw(np.array(scores, dtype=np.float32) - np.float32(max(scores))).token
     finally:
         sampler.close()
+    return chosen, (likelihood / likelihood.sum()).tolist()
+
+
+def _written(runtime: Runtime, ballot: Ballot, chosen: int, rows: Sequence[NDArray[np.float32]]) -> Iterator[Step]:
+    """Yield the tokens of a choice; ``rows`` are the logits before each."""
+    model, _ = runtime.loaded
     tokens = ballot.options[chosen]
-    told = replace(request, begin=tuple(tokens), stop=(), choices=())
+    told = replace(ballot.request, begin=tuple(tokens), stop=(), choices=())
     writer = Writer(model, told, limit=len(tokens), index=ballot.index, clock=runtime.clock)
     try:
-        for at, row in enumerate(rows[ballot.index, chosen]):
+        for at, row in enumerate(rows):
             if step := writer.step(row):
-                yield Step(ballot.index, step.token, "" if at else request.choices[chosen], step.at)
+                yield Step(ballot.index, step.token, "" if at else ballot.request.choices[chosen], step.at)
     finally:
         writer.close()
-    yield Finished(
-        ballot.index,
-        "stop",
-        at=runtime.clock(),
-        choices=dict(zip(request.choices, probabilities.tolist(), strict=True)),
-    )

@@ -7,6 +7,7 @@ import pytest
 
 from phi_magic import Phi, PhiError
 from phi_magic.engine import width
+from phi_magic.engine.batch import Batch
 from phi_magic.engine.engine import Engine
 from phi_magic.generation.worker import Worker
 from phi_magic.sampling import stages
@@ -83,6 +84,25 @@ def test_more_choices_than_sequences_are_evaluated_one_part_after_the_other(phi,
     assert len(parts.choices) == 50
     assert parts.choices == whole.choices
     assert parts.tokens == whole.tokens
+
+
+def test_many_rows_have_a_sequence_each_and_their_choices_stand_there_in_turn(phi, monkeypatch):
+    calls = []
+
+    def noted(name, real):
+        return lambda *arguments, **options: [
+            calls.append((name, options.get("sequences"))),
+            real(*arguments, **options),
+        ][1]
+
+    for name in ("__init__", "prefill", "copy"):
+        monkeypatch.setattr(Batch, name, noted(name, getattr(Batch, name)))
+    prompts = [f"Is {number} cold?" for number in range(40)]
+    together = phi.map(prompts, choices=CHOICES, progress=False)
+    assert calls == [("__init__", 40), ("prefill", None)]
+    for number in (0, 17, 39):  # alone there is a sequence for each choice
+        alone = phi(prompts[number], choices=CHOICES)
+        assert (alone.choices, alone.tokens) == (together[number].choices, together[number].tokens)
 
 
 def test_greedy_takes_the_likeliest_and_temperature_the_others_too(phi):

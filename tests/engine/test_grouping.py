@@ -10,7 +10,9 @@ from phi_magic.engine.grouping import passes, worth_waiting_for
     [
         ([], []),
         ([12], [[0]]),
-        ([12] * 9, [[0, 1, 2, 3, 4, 5, 6], [7, 8]]),  # eight rows of logits would go through other kernels
+        ([16] * 8, [[0, 1, 2, 3, 4, 5, 6], [7]]),  # eight rows of logits would go through other kernels
+        ([12] * 9, [[0, 1, 2, 3, 4], [5, 6, 7, 8]]),  # 60 and 48 tokens take seven tiles of 16; 84 and 24 take eight
+        ([37] * 12, [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]),  # more than 256 tokens are two parts
         ([12, 40, 13, 30], [[1, 3], [2, 0]]),  # where filling up costs more than a pass
         ([100] * 6, [[0, 1, 2, 3, 4], [5]]),  # no more tokens than a pass may have
         ([600, 590], [[0], [1]]),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from operator import index
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .generation.stream import Question
 
 _LONGEST_PROMPT = 20_000_000  # characters; a context of a million tokens takes about a fifth of it
+_SHARED = ("model", "sampling", "stop", "schema", "choices")  # of a request, what takes memory and is seldom its own
 _ID_MAX = 2**31 - 1  # llama.cpp's token ids are 32-bit integers
 
 
@@ -133,7 +135,7 @@ def make_questions(
     Raises:
         PhiError: a wrong option; or, without ``keep_errors``, questions that cannot be asked.
     """
-    asked = [_question_or_refusal(configured, prompt, options) for prompt, options in prompts]
+    asked = list(_sharing(_question_or_refusal(configured, prompt, options) for prompt, options in prompts))
     refused = {number: question.reply.error for number, question in enumerate(asked) if question.reply.error}
     if refused and not keep_errors:
         raise RowsRefused(refused, len(asked))
@@ -151,6 +153,28 @@ def _question_or_refusal(configured: Settings, prompt: Prompt | PhiError, option
         reply = question.reply
         reply.prompt, reply.finish_reason, reply.error = "", "error", str(error)
         return question
+
+
+def _sharing(questions: Iterable[Question]) -> Iterator[Question]:
+    """Yield questions; the parts of each that equal those of the one before it are the same objects.
+
+    The rows of a table differ in their prompts and seeds, and there may be a million of them.
+    """
+    before: Question | None = None
+    for question in questions:
+        if before is None:
+            before = question
+        else:
+            reply = question.reply
+            reply.params = _same(reply.params, before.reply.params)
+            parts = {name: _same(getattr(question.request, name), getattr(before.request, name)) for name in _SHARED}
+            structure = _same(question.structure, before.structure)
+            before = replace(question, request=replace(question.request, **parts), structure=structure)
+        yield before
+
+
+def _same(value: Any, other: Any) -> Any:
+    return other if value == other else value
 
 
 def reference(settings: Mapping[str, Any], plan: Plan | None = None) -> ModelReference:

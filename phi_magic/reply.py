@@ -24,7 +24,7 @@ class Message(TypedDict):
 Prompt: TypeAlias = str | Sequence[Mapping[str, Any]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Alternative:
     """A token that could have stood in a place, with its chances there."""
 
@@ -34,7 +34,7 @@ class Alternative:
     probability: float  #: after penalty, temperature and truncation, which is what it was drawn from
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Token(Alternative):
     """One generated token. ``text`` is what it alone stands for, with the bytes of a split character as ``\\xNN``."""
 
@@ -42,7 +42,7 @@ class Token(Alternative):
     top: tuple[Alternative, ...] = ()  #: the likeliest at this step, most likely first, when they were asked for
 
 
-@dataclass
+@dataclass(slots=True)
 class Usage:
     """Counts of tokens."""
 
@@ -52,7 +52,7 @@ class Usage:
     reasoning_tokens: int = 0  #: of the completion's, how many are thoughts
 
 
-@dataclass
+@dataclass(slots=True)
 class Timings:
     """Seconds."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ..errors import PhiError, PromptTooLong
@@ -25,11 +25,11 @@ from .writer import Writer
 _WORDY = 200  # characters for each token of the context
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TokenizedPrompt:
     """A prompt as the model reads it."""
 
-    tokens: list[int] = field(default_factory=list)
+    tokens: Sequence[int] = ()
     date: str = ""  #: the date and time that the chat template wrote into it; empty where it asked for none
     left_out: int = 0  #: how many of the oldest turns had no room in it
 
@@ -93,7 +93,7 @@ def _decode(
     context: Context,
     writer: Writer,
     request: GenerationRequest,
-    prompt: list[int],
+    prompt: Sequence[int],
     limit: int,
     stop: Stop,
 ) -> Iterator[Step]:
@@ -264,7 +264,7 @@ def _read(
         return TokenizedPrompt(model.tokenize(prompt.text, shield=prompt.shield), prompt.date)
 
 
-def _history(runtime: Runtime, model: Model, request: GenerationRequest, text: str) -> list[int]:
+def _history(runtime: Runtime, model: Model, request: GenerationRequest, text: str) -> Sequence[int]:
     """Return the tokens that the next prompt of the conversation will begin with, rendered with a letter as the next
     question.
     """

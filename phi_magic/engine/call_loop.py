@@ -93,6 +93,7 @@ class CallLoop:
                 self._outbox.put(self._answer(engine, call, self._current[1]))
                 if isinstance(call, Unload):
                     break
+                del call  # a long map's requests are not kept until the next call
         self._outbox.join()
 
     def _next(self) -> Call | None:
@@ -167,7 +168,7 @@ class CallLoop:
 
         try:
             if isinstance(call, Generate):
-                self._keep_alive = call.requests[0].model.keep_alive
+                self._keep_alive = call.common[0].model.keep_alive
                 self._generate(engine, call, stop, on_status)
             elif isinstance(call, Look):
                 self._keep_alive = call.request.model.keep_alive

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..generation.backend import Event, ModelInfo, OnStatus, TokenText, ignore_status
-from ..generation.request import GenerationRequest, ModelReference
+from ..generation.request import GenerationRequest, ModelReference, present
 from ..gguf.checks import read_header
 from ..interrupt import Stop
 from ..models.files import resolve
@@ -44,9 +44,9 @@ class Engine(Runtime):
         on_status: OnStatus = ignore_status,
     ) -> Iterator[Event]:
         """See :meth:`phi_magic.generation.backend.Backend.generate_many`."""
-        return write_all(
-            self, [request.dated() for request in requests], stop, keep_errors=keep_errors, on_status=on_status
-        )
+        now = present()
+        dated = [request.dated(now) for request in requests]
+        return write_all(self, dated, stop, keep_errors=keep_errors, on_status=on_status)
 
     def look(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -19,7 +20,7 @@ from .writer import Clock, Writer
 _WHILE = 0.5  # seconds between two reports
 
 
-@dataclass
+@dataclass(slots=True)
 class Job:
     """A request whose answer is to be made; the writer is there while it has a sequence of the batch.
 
@@ -51,7 +52,8 @@ def read_job(runtime: Runtime, model: Model, job: Job) -> None:
     if request.choices:
         job.options = read_choices(runtime, model, request)
         request = replace(request, max_tokens=max(map(len, job.options)))
-    job.prompt, job.limit = read_prompt(runtime, model, request)
+    prompt, job.limit = read_prompt(runtime, model, request)
+    job.prompt = replace(prompt, tokens=array("i", prompt.tokens))  # a list takes ten times as much memory
 
 
 def alike(runtime: Runtime, jobs: Sequence[Job]) -> list[list[Job]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +44,7 @@ class Runtime:
         self.clock = clock
         self._key: tuple[object, ...] = ()
         self._inspected: tuple[tuple[object, ...], Header | None] = ((), None)
-        self._ahead: Callable[[], list[int]] | None = None
+        self._ahead: Callable[[], Sequence[int]] | None = None
         self.header: Header | None = None
         self.model: Model | None = None
         self.context: Context | None = None
@@ -127,7 +127,7 @@ class Runtime:
             raise RuntimeError("no model is loaded")
         return self.model, self.context
 
-    def read_ahead_later(self, prompt: Callable[[], list[int]]) -> None:
+    def read_ahead_later(self, prompt: Callable[[], Sequence[int]]) -> None:
         """Note how to make the tokens of a prompt that is likely to come, for :meth:`idle`."""
         self._ahead = prompt
 

@@ -155,6 +155,7 @@ class WorkerProcess:
             except OSError:  # it has ended: the listener has told the calls that were there by then
                 if self.ended and (queue := self._calls.get(number)) is not None:
                     queue.put(None)
+            del message, data  # the requests of a long map are not kept until the next message
         self._outgoing.close()
 
     def _cancel(self, number: int) -> None:

@@ -14,6 +14,8 @@ class Recorder:
         asked: when the question was asked, by ``time.perf_counter``.
     """
 
+    __slots__ = ("_asked", "_drawn", "_first", "reply")
+
     def __init__(self, reply: Reply, asked: float) -> None:
         self.reply = reply
         self._asked = asked

@@ -15,6 +15,8 @@ from ..parameters import SamplingParameters
 from ..reply import Message, Token
 from .plan import Plan
 
+MAX_REASONING = 4096  #: tokens of thoughts, where nobody says how many
+
 
 class ChatMessage(NamedTuple):
     """One message of a conversation; ``role`` is ``system``, ``user`` or ``assistant``."""
@@ -25,6 +27,11 @@ class ChatMessage(NamedTuple):
     def to_dict(self) -> Message:
         """Return the message as chat templates and ``Reply.messages`` hold it."""
         return {"role": self.role, "content": self.content}
+
+
+def present() -> str:
+    """Return the date and time as a request has them."""
+    return datetime.now().isoformat(timespec="seconds")  # noqa: DTZ005 (local time, as transformers has it)
 
 
 def is_address(model: str) -> bool:
@@ -57,7 +64,7 @@ class ModelReference:
     in_flight: int = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """One question.
 
@@ -92,7 +99,7 @@ class GenerationRequest:
     sampling: SamplingParameters
     seed: int
     max_tokens: int
-    max_reasoning: int = 4096
+    max_reasoning: int = MAX_REASONING
     stop: tuple[str, ...] = ()
     n_ctx: int = 4096
     exact: bool = True
@@ -108,11 +115,9 @@ class GenerationRequest:
     continues: bool = False
     identify: bool = True
 
-    def dated(self) -> GenerationRequest:
-        """The request with the present as its date, where it has none, so that all of it is rendered at one time."""
-        if self.now:
-            return self
-        return replace(self, now=datetime.now().isoformat(timespec="seconds"))  # noqa: DTZ005 (as transformers has it)
+    def dated(self, now: str = "") -> GenerationRequest:
+        """The request with a date, where it has none: ``now``, or the present; so all of it is rendered at one time."""
+        return self if self.now else replace(self, now=now or present())
 
     def canonical(self) -> bytes:
         """Return the canonical form of everything that the answer can depend on, as JSON with sorted keys.

@@ -29,7 +29,7 @@ Made = TypeVar("Made")
 _END: Any = object()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Question:
     """A request, the reply that is filled in with its answer, and what makes an object of the answer's text."""
 
@@ -196,41 +196,59 @@ def _numbers(
     yield from (number for number, question in enumerate(questions) if question.reply.error)
     numbers = [number for number, question in enumerate(questions) if not question.reply.error]
     asked = [questions[number] for number in numbers]
+    del questions
     if asked:
-        requests = [question.request for question in asked]
-        events = backend.generate_many(requests, stop, keep_errors=keep_errors, on_status=on_status)
+        events = backend.generate_many(
+            [question.request for question in asked], stop, keep_errors=keep_errors, on_status=on_status
+        )
         with closing(_recorded(asked, events, stop)) as recorded:
             for number, _, _ in recorded:
                 yield numbers[number]
 
 
 def _recorded(
-    questions: Sequence[Question], events: Iterator[Event], stop: Stop
+    questions: list[Question], events: Iterator[Event], stop: Stop
 ) -> Generator[tuple[int, str, bool], None, None]:
     """Fill in the replies, and yield the number and the new text of each event; identify the models meanwhile.
 
     The third value says whether there is something to show: text, thoughts, or an answer that is whole though its model
-    is not identified yet.
+    is not identified yet. What was asked is let go of when its answer is over.
     """
     from ..models.fingerprint import Identity
     from .backend import Finished, Started
     from .record import Recorder
 
     asked = time.perf_counter()
-    recorders = [Recorder(question.reply, asked) for question in questions]
-    identities: dict[int, Identity] = {}
+    replies = [question.reply for question in questions]
+    waiting = dict(enumerate(questions))
+    questions.clear()
+    recorders: dict[int, Recorder] = {}  # of the answers that have begun
+    identities: dict[tuple[str, str | None], Identity] = {}  # of the models' files
+    identified: list[Identity | None] = [None] * len(replies)
+    engine: dict[str, Any] = {}
     try:
         with closing(events):  # type: ignore[type-var]  # events are a generator's
             for event in events:
                 number = event.index
+                if number not in recorders:
+                    recorders[number] = Recorder(replies[number], asked)
                 text = recorders[number].apply(event)
-                if isinstance(event, Started) and event.path and questions[number].request.identify:
-                    identities[number] = Identity(Path(event.path), event.model_sha256)
+                if isinstance(event, Started):
+                    if replies[number].engine == engine:
+                        replies[number].engine = engine  # one for all rows that share it
+                    engine = replies[number].engine
+                    if event.path and waiting[number].request.identify:
+                        file = event.path, event.model_sha256
+                        if file not in identities:
+                            identities[file] = Identity(Path(event.path), event.model_sha256)
+                        identified[number] = identities[file]
                 awaited = False
                 if isinstance(event, Finished):
-                    awaited = number in identities and identities[number].pending and not stop.requested
+                    identity = identified[number]
+                    awaited = identity is not None and identity.pending and not stop.requested
                     with stop.interrupt_at_once():  # the validators of a class may take any time
-                        questions[number].parse()
+                        waiting[number].parse()
+                    del waiting[number], recorders[number]
                 thought = "" if isinstance(event, Started) else event.reasoning
                 yield number, text, bool(text or thought or awaited)
         for identity in identities.values():
@@ -238,7 +256,7 @@ def _recorded(
     except Interrupted:
         pass  # a reply is interrupted until its last event says otherwise
     finally:
-        for number, identity in identities.items():
-            questions[number].reply.model_sha256 = identity.sha256
-        for question in questions:
-            question.reply.timings.total = question.reply.timings.total or time.perf_counter() - asked
+        for reply, identity in zip(replies, identified, strict=True):
+            if identity:
+                reply.model_sha256 = identity.sha256
+            reply.timings.total = reply.timings.total or time.perf_counter() - asked

@@ -7,21 +7,58 @@ redraws.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import TypeAlias
 
 import msgspec
 
 from .backend import Event, ModelInfo, TokenText
-from .request import GenerationRequest, ModelReference
+from .request import ChatMessage, GenerationRequest, ModelReference
+
+
+class Own(msgspec.Struct, frozen=True, array_like=True):
+    """What a request has for itself: the content of its last message and its seed. ``common`` is the number of the rest."""
+
+    common: int
+    content: str
+    seed: int
 
 
 class Generate(msgspec.Struct, frozen=True, tag=True):
-    """Answer requests: one by itself, or many together."""
+    """Answer requests: one by itself, or many together.
+
+    What requests have in common is sent and held once: the rows of a table differ in little.
+    """
 
     id: int
-    requests: list[GenerationRequest]
+    common: list[GenerationRequest]
+    own: list[Own]
     together: bool = False
     keep_errors: bool = False
+
+    @classmethod
+    def of(
+        cls, requests: Iterable[GenerationRequest], *, together: bool = False, keep_errors: bool = False
+    ) -> Generate:
+        """Return the call for some requests, still without its number."""
+        common: dict[GenerationRequest, int] = {}
+        own = []
+        for request in requests:
+            *before, last = request.messages
+            rest = replace(request, messages=(*before, ChatMessage(last.role, "")), seed=0)
+            own.append(Own(common.setdefault(rest, len(common)), last.content, request.seed))
+        return cls(0, list(common), own, together, keep_errors)
+
+    @property
+    def requests(self) -> list[GenerationRequest]:
+        """The requests as they were."""
+        made = []
+        for one in self.own:
+            rest = self.common[one.common]
+            *before, last = rest.messages
+            made.append(replace(rest, messages=(*before, ChatMessage(last.role, one.content)), seed=one.seed))
+        return made
 
 
 class Look(msgspec.Struct, frozen=True, tag=True):

@@ -10,7 +10,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -81,8 +80,9 @@ class Worker:
         """See :meth:`phi_magic.generation.backend.Backend.look`."""
         import numpy as np
 
-        [(request, file)] = self._located([request], stop)
-        result = self._result(lambda number: Look(number, request, before is None), stop, on_status)
+        model, file = self._found(request.model, stop)
+        asked = replace(request, model=model)
+        result = self._result(lambda number: Look(number, asked, before is None), stop, on_status)
         self._loaded = file.path
         return Position(
             request.begin,
@@ -167,24 +167,21 @@ class Worker:
     def _generate(
         self, requests: Sequence[GenerationRequest], stop: Stop, on_status: OnStatus, **how: bool
     ) -> Iterator[Event]:
-        located = self._located(requests, stop)
-        make = partial(Generate, requests=[request for request, _ in located], **how)
-        for message in self._messages(make, stop, on_status):
+        found = {model: self._found(model, stop) for model in dict.fromkeys(request.model for request in requests)}
+        files = [found[request.model][1] for request in requests]
+        call = Generate.of((replace(request, model=found[request.model][0]) for request in requests), **how)
+        del requests  # what was asked is freed when the caller lets go of it
+        for message in self._messages(lambda number: msgspec.structs.replace(call, id=number), stop, on_status):
             if isinstance(message, Status):
                 on_status(message.text)
             elif isinstance(message, Events):
                 for event in message.events:
                     if isinstance(event, Started):
-                        file = located[event.index][1]
+                        file = files[event.index]
                         self._loaded = file.path
                         yield msgspec.structs.replace(event, path=str(file.path), model_sha256=file.sha256)
                     else:
                         yield event
-
-    def _located(self, requests: Sequence[GenerationRequest], stop: Stop) -> list[tuple[GenerationRequest, ModelFile]]:
-        """The requests with their models' files, each found once."""
-        models = {model: self._found(model, stop) for model in dict.fromkeys(request.model for request in requests)}
-        return [(replace(one, model=models[one.model][0]), models[one.model][1]) for one in requests]
 
     def _found(self, model: ModelReference, stop: Stop) -> tuple[ModelReference, ModelFile]:
         """The model's file, downloaded if need be, while the worker process starts beside it."""

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from ..errors import PhiError
-from ..generation.request import GenerationRequest
+from ..generation.request import MAX_REASONING, GenerationRequest
 from ..parameters import SamplingParameters
 from ..sampling import Sampling
 
@@ -25,7 +25,6 @@ _OFF = {
 }
 _OURS = {name: name for name in _OFF}
 _DEFAULTS = SamplingParameters()
-_MAX_REASONING = GenerationRequest.max_reasoning  # the default, which nobody has set
 
 
 @dataclass(frozen=True)
@@ -85,9 +84,9 @@ class Dialect:
                     f"{self.name} ignores {name}: set it to {_OFF[name]} (off), or ask a server that knows it "
                     "(llama-server knows all)"
                 )
-        if request.max_reasoning != _MAX_REASONING:
+        if request.max_reasoning != MAX_REASONING:
             raise PhiError(
-                f"{self.name} cannot end thoughts: leave max_reasoning at {_MAX_REASONING}; max_tokens counts thoughts and "
+                f"{self.name} cannot end thoughts: leave max_reasoning at {MAX_REASONING}; max_tokens counts thoughts and "
                 "answer there"
             )
         if request.top_logprobs and not self.logprobs:

@@ -1,8 +1,10 @@
 """What is kept of an answer, a sweep or a table that something cuts off."""
 
+import gc
 import os
 import signal
 import sys
+import tracemalloc
 
 import pandas as pd
 import pytest
@@ -11,6 +13,9 @@ from IPython.core.error import UsageError
 from phi_magic import Phi
 from phi_magic.__main__ import main
 from phi_magic.errors import PhiError, WorkerEnded
+from phi_magic.generation.backend import Finished, Started, Step
+from phi_magic.generation.request import GenerationRequest
+from phi_magic.generation.stream import Question
 from phi_magic.generation.worker import shared
 from phi_magic.tables.labelling import Labelling
 from tests.fake_backend import FakeBackend
@@ -151,3 +156,55 @@ def test_a_killed_worker_costs_the_unfinished_rows_alone(ip, monkeypatch):
     whole = ip.user_ns["whole"].answer
     assert whole.notna().all()
     assert (whole[kept.index] == kept).all()
+
+
+class Short:
+    """Answers each request with a word, and keeps no request."""
+
+    def generate_many(self, requests, stop, **options):
+        count = len(requests)
+        del requests
+        for index in range(count):
+            yield Started(index, engine={"pass": "wide", "n_threads": 2})
+            yield Step(index, text="ice")
+            yield Finished(index, "stop")
+
+
+@pytest.fixture
+def mapped():
+    """Ask so many rows."""
+    phi = Phi(model="demo")
+    phi.backend = Short()
+    return lambda count: phi.stream_all([(f"Row {number}", {"stop": ["END"]}) for number in range(count)])
+
+
+def test_what_the_rows_of_a_map_share_is_held_once(mapped):
+    stream = mapped(3)
+    stream.run()
+    first, *others = stream.replies
+    assert all(reply.params is first.params and reply.engine is first.engine for reply in others)
+    assert [reply.prompt for reply in stream.replies] == ["Row 0", "Row 1", "Row 2"]
+
+
+def test_a_row_that_has_ended_keeps_nothing_but_its_reply(mapped):
+    def held():
+        return sum(isinstance(one, Question | GenerationRequest) for one in gc.get_objects())
+
+    stream = mapped(50)
+    before = held()
+    left = [held() for at, _ in enumerate(stream) if at % 3 == 2]  # after the last event of each
+    assert left == [before - 2 * ended for ended in range(1, 51)]
+
+
+def test_a_row_takes_less_than_a_kilobyte(mapped):
+    mapped(10).run()
+    tracemalloc.start()
+    try:
+        stream = mapped(1000)
+        stream.run()
+        gc.collect()
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(stream.replies) == 1000
+    assert taken < 1000 * 1000

@@ -116,7 +116,7 @@ def questions(
 ) -> list[tuple[Prompt, dict[str, Any]]]:
     """The questions of a grid, for :meth:`phi_magic.Phi.stream_all`: one for each combination.
 
-    The prompt is evaluated once. An answer depends on its own settings alone, whatever else is in the grid. A seed that is
+    The prompt is evaluated once. An answer depends on its settings alone, not on the rest of the grid. A seed that is
     neither swept nor set is drawn once for the whole grid, so that only the swept settings differ; nobody can ask for
     these answers again, so that no cache keeps them.
 

@@ -42,7 +42,7 @@ class Plan:
     @property
     def slices_alike(self) -> bool:
         """Whether a prompt gives the same logits however it is cut into slices of 8 tokens and more, and a sequence the
-        same ones whatever else is in its pass.
+        same ones with other sequences in its pass as without them.
 
         Not on a GPU: its kernels choose their shape by the size of the pass. There the same passes in the same order
         give the same logits, and no others do.

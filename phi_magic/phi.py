@@ -124,9 +124,9 @@ class Phi(Configurable, Settings):
     ) -> list[Reply]:
         """Answer every prompt; the replies are in the prompts' order.
 
-        Their tokens are decoded together, which takes far less time than one after another. An answer is the same
-        whatever else is in the list, but not the one that a single call gives: ``Reply.engine["pass"]`` is ``wide``.
-        Without a seed each answer draws its own.
+        Their tokens are decoded together, which takes far less time than one after another. An answer does not depend on
+        the other prompts. But it is not the one that a single call gives: ``Reply.engine["pass"]`` is ``wide``. Without a
+        seed each answer draws its own.
 
         Args:
             progress: show a bar.
@@ -183,7 +183,7 @@ class Phi(Configurable, Settings):
         returns for the numbers of the replies that grew; its ``replies`` are :attr:`mapped` too.
 
         Args:
-            questions: prompts with their options; an error stands in the place of a prompt that could not be made.
+            questions: prompts with their options, in which ``cache`` is the same for all; an error stands in the place of a prompt that could not be made.
             on_status: told in a few words what is going on until the first token is there.
             on_error: ``stop`` raises for all questions that cannot be asked, before anything is computed; ``keep``
                 records each error in its reply, and answers the others.

@@ -133,12 +133,15 @@ def make_questions(
         keep_errors: record in its reply why a question cannot be asked.
 
     Raises:
-        PhiError: a wrong option; or, without ``keep_errors``, questions that cannot be asked.
+        PhiError: a wrong option; questions with different caches; or, without ``keep_errors``, questions that cannot be
+            asked.
     """
     asked = list(_sharing(_question_or_refusal(configured, prompt, options) for prompt, options in prompts))
     refused = {number: question.reply.error for number, question in enumerate(asked) if question.reply.error}
     if refused and not keep_errors:
         raise RowsRefused(refused, len(asked))
+    if len({question.cache for question in asked}) > 1:
+        raise PhiError("some of these questions have another cache than the others: ask them apart")
     return asked
 
 

@@ -215,3 +215,10 @@ def test_messages_may_be_dicts_for_a_type_checker(tmp_path):
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert checked.stdout.startswith("Success"), checked.stdout
+
+
+def test_questions_with_different_caches_are_refused_together(tmp_path):
+    phi = Phi(model="demo", cache=str(tmp_path / "answers.sqlite"))
+    with pytest.raises(PhiError, match="another cache than the others: ask them apart"):
+        phi.stream_all([("one", {}), ("two", {"cache": False})])
+    assert len(phi.stream_all([("one", {}), ("two", {})]).replies) == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -18,6 +18,7 @@ from ..reply import Alternative, Message, Token
 from .address import Address
 from .answers import Byte
 from .client import Client
+from .said import Said
 
 #: Tokens of which a position has the log-probability; those that are less likely are cut from it.
 MOST = 20_000
@@ -84,9 +85,10 @@ class _RenderedPrompt(msgspec.Struct):
 class Native:
     """The own paths of a llama-server."""
 
-    def __init__(self, client: Client, address: Address) -> None:
+    def __init__(self, client: Client, address: Address, model: str) -> None:
         self._client = client
         self._root = address.root
+        self._model = model
 
     async def prompt(self, request: GenerationRequest) -> list[int]:
         """The prompt as token ids, in which no control token comes from the text of a message."""
@@ -136,7 +138,7 @@ class Native:
 
     async def text(self, tokens: Sequence[int]) -> str:
         """The text that tokens stand for."""
-        return (await self._client.post(f"{self._root}/detokenize", {"tokens": list(tokens)}, _Detokenized)).content
+        return (await self._post("detokenize", {"tokens": list(tokens)}, _Detokenized)).content
 
     async def record(self, before: Sequence[int], token: int, top: int) -> Token:
         """The record of a token that stands after others.
@@ -179,7 +181,7 @@ class Native:
     async def likeliest(self, tokens: Sequence[int], most: int) -> list[Likely]:
         """The likeliest tokens after others, the likeliest first."""
         body = {"prompt": list(tokens), "n_predict": 1, "n_probs": most, "temperature": 0, "repeat_penalty": 1}
-        said = await self._client.post(f"{self._root}/completion", body, _Looked)
+        said = await self._post("completion", body, _Looked)
         return said.completion_probabilities[0].top_logprobs
 
     async def _controls(self, text: str) -> list[str]:
@@ -198,10 +200,10 @@ class Native:
 
     async def _ids(self, text: str, *, parse_special: bool = False) -> list[int]:
         body = {"content": text, "parse_special": parse_special}
-        return (await self._client.post(f"{self._root}/tokenize", body, _Ids)).tokens
+        return (await self._post("tokenize", body, _Ids)).tokens
 
     async def _template(self, messages: Sequence[Message]) -> str:
-        return (await self._client.post(f"{self._root}/apply-template", {"messages": messages}, _RenderedPrompt)).prompt
+        return (await self._post("apply-template", {"messages": messages}, _RenderedPrompt)).prompt
 
     async def _within(self, text: str, *, parse_special: bool = False) -> list[_Piece]:
         # the line break takes the space that some tokenizers put before a text
@@ -210,4 +212,8 @@ class Native:
 
     async def _pieces(self, text: str, *, parse_special: bool = False, add_special: bool = False) -> list[_Piece]:
         body = {"content": text, "with_pieces": True, "parse_special": parse_special, "add_special": add_special}
-        return (await self._client.post(f"{self._root}/tokenize", body, _Pieces)).tokens
+        return (await self._post("tokenize", body, _Pieces)).tokens
+
+    async def _post(self, path: str, body: dict[str, Any], kind: type[Said]) -> Said:
+        # a llama-server that has several models passes a request on to the one that it names
+        return await self._client.post(f"{self._root}/{path}", {"model": self._model, **body}, kind)

@@ -96,8 +96,12 @@ class Remote:
 
         async def looked(asked: _Asked) -> Position:
             if asked.server.dialect.tokens:
-                native = Native(asked.client, asked.address)
-                return await native.look(request, asked.server.vocabulary(asked.model))
+                native = Native(asked.client, asked.address, asked.model)
+                server = asked.server
+                if not server.models.get(asked.model, {}).get("meta"):  # it tells of a model that it has loaded
+                    await native.tokenize("")
+                    server = await identify(asked.client, asked.address, anew=True)
+                return await native.look(request, server.vocabulary(asked.model))
             return await look(asked.client, asked.server, asked.model, request, before)
 
         return _ask(request.model, looked, stop)
@@ -164,7 +168,7 @@ class _Asked:
         """
         if not self.server.dialect.tokens:
             raise PhiError(f"{self.server.dialect.name} cannot do this: llama-server alone {what}")
-        return Native(self.client, self.address)
+        return Native(self.client, self.address, self.model)
 
     def check(self, request: GenerationRequest) -> None:
         """Refuse what the server cannot do."""
@@ -182,7 +186,7 @@ class _Asked:
                 yield event
             return
         if dialect.tokens:
-            native = Native(self.client, self.address)
+            native = Native(self.client, self.address, self.model)
             # where no message spells a control token, the server can read the messages as they are
             if request.raw or request.begin or await spells():
                 prompt = await native.prompt(request)
@@ -221,7 +225,7 @@ class _Asked:
             evaluation = Evaluation(self.client, self.address, self.server, self.model, request)
             return evaluation.choose(index) if request.choices else evaluation.score(index)
         evaluate = choose if request.choices else score
-        return evaluate(Native(self.client, self.address), request, self.server, self.model, index=index)
+        return evaluate(Native(self.client, self.address, self.model), request, self.server, self.model, index=index)
 
 
 @asynccontextmanager
@@ -306,7 +310,7 @@ def _looks(
     async def spells(index: int) -> bool:
         name, first = requests[index].model.name, index // _GROUP * _GROUP
         asked = servers[name]
-        native, key = Native(asked.client, asked.address), (name, first)
+        native, key = Native(asked.client, asked.address, asked.model), (name, first)
         if key not in looks:
             group = [one for one in requests[first : first + _GROUP] if one.model.name == name]
             looks[key] = asyncio.create_task(native.spells(group))

@@ -74,11 +74,12 @@ class Server:
         """Tokens of a model's context, 0 where the server does not say."""
         about = self.models.get(model, {})
         said = (
-            _member(self.properties.get("default_generation_settings"), "n_ctx"),
+            _member(self.properties.get("default_generation_settings"), "n_ctx"),  # 0 where it has several models
+            _member(about.get("meta"), "n_ctx"),
             about.get("max_model_len"),
             about.get("max_context_length"),
         )
-        return next((size for size in said if isinstance(size, int)), 0)
+        return next((size for size in said if isinstance(size, int) and size > 0), 0)
 
     def vocabulary(self, model: str) -> int:
         """Tokens of a model's vocabulary, as llama-server tells.

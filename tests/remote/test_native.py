@@ -165,6 +165,28 @@ def test_so_does_the_explorer(phi):
     explorer.close()
 
 
+def test_a_server_of_several_models_is_told_which_and_loads_it(server):
+    def needs(path):
+        def said(body):
+            loaded["meta"] = {"n_vocab": VOCABULARY, "n_ctx": 512}
+            return path(body) if body.get("model") == "two" else {"error": "model name is missing from the request"}
+
+        return said
+
+    loaded = {"id": "two"}
+    server.paths = {
+        path: needs(said) if callable(said) else said for path, said in PATHS.items() if path != "/v1/models"
+    }
+    server.paths["/v1/models"] = {"data": [{"id": "one"}, loaded]}
+    server.paths["/props"] = {"default_generation_settings": {"params": None, "n_ctx": 0}, "build_info": "b1"}
+    phi = Phi(model=f"{server.url}#two", seed=1, temperature=1)
+    assert len(phi.look("Well?").logits) == VOCABULARY
+    assert phi("a<|end|>b").text == "Hello there"
+    assert phi("Well?", choices=["y", "no"]).choices
+    assert phi("Well?", begin=[ord("n")]).text == "nHello there"
+    assert phi.describe().context_length == 512
+
+
 HOSTILE = {
     "no vocabulary": ("/v1/models", {"data": [{"id": "phi-4"}]}, "does not tell how large its vocabulary is"),
     "an empty vocabulary": (

@@ -31,6 +31,11 @@ SCHEMA = {
 }
 
 
+needs_llama_server = pytest.mark.skipif(
+    not LLAMA_SERVER.exists(), reason="llama-server is not built: make llama-server test-servers builds it"
+)
+
+
 def posted(url, body):
     """What a server answers, asked without phi_magic."""
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
@@ -214,6 +219,19 @@ def test_many_are_answered_in_order(phi):
     replies = phi.map([f"Write a haiku about {topic}" for topic in topics], progress=False)
     assert [reply.prompt.split()[-1] for reply in replies] == topics
     assert all(reply.text for reply in replies)
+
+
+@needs_llama_server
+def test_a_llama_server_of_several_models_answers_with_the_one_that_is_named(tmp_path, local):
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.gguf").symlink_to(DEMO)
+    command = [str(LLAMA_SERVER), "--models-dir", str(tmp_path), "--ctx-size", "512"]
+    with running(command, tmp_path / "log") as (url, _):
+        phi = Phi(model=f"{url}#two", seed=1, max_tokens=30, temperature=0, repeat_penalty=1)
+        assert len(phi.look(HAIKU).logits) == len(local.look(HAIKU).logits)
+        assert phi(HAIKU).text == local(HAIKU).text
+        with pytest.raises(PhiError, match=r"which model\? there are one, two"):
+            Phi(model=url)(HAIKU)
 
 
 class TestLlamaServer:

@@ -142,7 +142,7 @@ def _map(given: argparse.Namespace) -> int:
             rows = with_answers(data, labelling.columns()) if isinstance(data, list) else labelling.result()
             write_table(rows, given.out)
         if not given.quiet:
-            sys.stderr.write(f"{labelling.progress.summary()}\n")
+            sys.stderr.write(f"{labelling.summary()}\n")
 
     with labelling.stream.finishing(finish):
         follow(labelling, labelling.progress, shown=not given.quiet and sys.stderr.isatty())

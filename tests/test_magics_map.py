@@ -87,6 +87,14 @@ def test_a_table_without_rows_has_the_column_too(ip):
     assert shown(ip) == "0 rows · 0 tokens · 0 failed · 0 s"
 
 
+def test_answers_that_make_no_object_are_counted_with_the_reason(ip):
+    ip.user_ns["Weather"] = {"type": "object", "properties": {"sky": {"enum": ["clear", "snow"]}}, "required": ["sky"]}
+    out = mapped(ip, "df --schema Weather -n 3")
+    assert out.answer_sky.isna().all()
+    said = shown(ip).splitlines()[0]
+    assert f"· {len(out)} without an object: cut at -n 3, before the object was whole: raise -n" in said
+
+
 def test_rows_that_cannot_be_asked_are_named_before_anything_is_computed(ip):
     ip.user_ns["df"] = pd.DataFrame({"topic": ["ice", None, "rain", None]})
     with pytest.raises(UsageError, match=r"2 of 4 rows cannot be asked\. rows 1, 3: 'topic' is missing"):

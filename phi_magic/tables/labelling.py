@@ -105,8 +105,15 @@ class Labelling:
 
     def final_bundle(self, note: str = "") -> dict[str, str]:
         """Display data of a map that has ended: what came of it, and the first finished rows."""
-        line = self.progress.summary()
+        line = self.summary()
         return bundle(f"{line} · {note}" if note else line, self._preview())
+
+    def summary(self) -> str:
+        """What came of it, in one line; with a schema also how many answers made no object, and why the first did not."""
+        line = self.progress.summary()
+        whole = [reply for reply in self.replies if reply.finish_reason in ("stop", "length")]
+        lost = [reply.error for reply in whole if reply.data is None and reply.error] if self._schema else []
+        return f"{line} · {len(lost):,} without an object: {lost[0]}" if lost else line
 
     def record(self) -> dict[str, Any]:
         """What a notebook's output carries under the metadata key ``phi_magic``: the answers that it shows."""

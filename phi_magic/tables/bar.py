@@ -24,7 +24,7 @@ def run(stream: StreamAll, *, shown: bool | None = True) -> None:
         KeyboardInterrupt: Ctrl-C.
     """
     replies = stream.replies
-    progress = Progress(len(replies), max(reply.params["max_tokens"] for reply in replies))
+    progress = Progress.of(replies)
     with stream.in_order():
         follow(progress.following(stream, replies), progress, shown=shown)
 

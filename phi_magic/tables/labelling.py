@@ -76,7 +76,7 @@ class Labelling:
         self.stream = stream_all(
             [(prompt, options) for prompt in prompts], on_error=on_error, executor=executor, on_status=waiting
         )
-        self.progress = Progress(len(self.rows), max((r.params.get("max_tokens", 0) for r in self.replies), default=0))
+        self.progress = Progress.of(self.replies)
 
     @property
     def replies(self) -> list[Reply]:

@@ -44,6 +44,11 @@ class Progress:
         self._fraction = 0.0
         self._started: float | None = None
 
+    @classmethod
+    def of(cls, replies: Sequence[Reply]) -> Progress:
+        """The progress of replies that are still without text."""
+        return cls(len(replies), max(map(_longest, replies), default=0))
+
     def following(self, stream: Iterable[int], replies: Sequence[Reply]) -> Iterator[int]:
         """Go through the numbers of the replies that grew, and take each in; the clock starts here."""
         self._started = self._clock()
@@ -139,6 +144,11 @@ def duration(seconds: float) -> str:
         return f"{whole} s"
     minutes = round(whole / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _longest(reply: Reply) -> int:
+    """The most tokens of an answer; of a choice none is decoded."""
+    return 1 if reply.params.get("choices") else int(reply.params.get("max_tokens", 0))
 
 
 def _digits(rate: float) -> str:

@@ -121,6 +121,13 @@ def test_loading_the_model_counts_for_no_rate(progress, clock):
     assert progress.seconds == 30
 
 
+def test_no_token_of_a_choice_is_waited_for(clock):
+    replies = [Reply("prompt", "demo", {"max_tokens": 512, "choices": ["a", "b"]}, 1) for _ in range(4)]
+    progress = Progress.of(replies)
+    progress.update(0, reply(0))
+    assert progress.fraction == pytest.approx(50 / 51 / 4)
+
+
 def test_reading_the_rows_counts_for_no_rate(progress, clock):
     clock.now = 20
     progress.wait()

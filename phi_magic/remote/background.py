@@ -56,7 +56,6 @@ def drive(work: Callable[[Callable[[Item], None]], Coroutine[Any, Any, None]], s
             loop.close()
 
     threading.Thread(target=run, name="phi_magic server", daemon=True).start()
-    ended = False
 
     def cancel() -> None:
         with suppress(RuntimeError):  # it ended at this moment, and the loop is closed

@@ -5,27 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from ..errors import PhiError, RowsRefused
-from ..generation.backend import Event, Finished, ModelInfo, OnStatus, Started, Step, TokenText, ignore_status
+from ..generation.backend import Event, Finished, ModelInfo, OnStatus, Started, TokenText, ignore_status
 from ..generation.plan import Plan
 from ..generation.request import GenerationRequest, ModelReference
 from ..interrupt import Interrupted, Stop
 from ..position import Position
-from .address import Address, parse
-from .answers import events
+from .address import parse
+from .asked import Asked, connected
 from .background import call, drive
 from .client import Client
-from .given import begun, choose, score
-from .named import look
 from .native import Native
-from .servers import Server, forget, identify
-from .vllm import Evaluation
+from .servers import Server, identify
 
 
 @dataclass(frozen=True)
@@ -94,22 +91,15 @@ class Remote:
     ) -> Position:
         """See :meth:`phi_magic.generation.backend.Backend.look`; the tokens' names come with each position."""
 
-        async def looked(asked: _Asked) -> Position:
-            if asked.server.dialect.tokens:
-                native = Native(asked.client, asked.address, asked.model)
-                server = asked.server
-                if not server.models.get(asked.model, {}).get("meta"):  # it tells of a model that it has loaded
-                    await native.tokenize("")
-                    server = await identify(asked.client, asked.address, anew=True)
-                return await native.look(request, server.vocabulary(asked.model))
-            return await look(asked.client, asked.server, asked.model, request, before)
+        async def looked(asked: Asked) -> Position:
+            return await asked.look(request, before)
 
         return _ask(request.model, looked, stop)
 
     def tokenize(self, model: ModelReference, text: str, stop: Stop) -> list[TokenText]:
         """See :meth:`phi_magic.generation.backend.Backend.tokenize`."""
 
-        async def cut(asked: _Asked) -> list[TokenText]:
+        async def cut(asked: Asked) -> list[TokenText]:
             return await asked.native("cuts a text into tokens without honouring control tokens in it").tokenize(text)
 
         return _ask(model, cut, stop)
@@ -117,14 +107,14 @@ class Remote:
     def load(self, model: ModelReference, stop: Stop, *, on_status: OnStatus = ignore_status) -> None:
         """Find out whether the server is there and has the model; it loads the model itself."""
 
-        async def nothing(asked: _Asked) -> None: ...
+        async def nothing(asked: Asked) -> None: ...
 
         _ask(model, nothing, stop, anew=True)
 
     def describe(self, model: ModelReference, n_ctx: int, stop: Stop) -> ModelInfo:
         """See :meth:`phi_magic.generation.backend.Backend.describe`; there is no file and no plan of ours."""
 
-        async def described(asked: _Asked) -> ModelInfo:
+        async def described(asked: Asked) -> ModelInfo:
             about = asked.server.models.get(asked.model, {})
             facts = {
                 "name": asked.model,
@@ -151,103 +141,13 @@ class Remote:
         """Do nothing: a server keeps its models as it likes."""
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """A server, the way to it, and which of its models is asked."""
-
-    client: Client
-    address: Address
-    server: Server
-    model: str
-
-    def native(self, what: str) -> Native:
-        """The own paths of llama-server.
-
-        Raises:
-            PhiError: it is another server; ``what`` says what llama-server alone does.
-        """
-        if not self.server.dialect.tokens:
-            raise PhiError(f"{self.server.dialect.name} cannot do this: llama-server alone {what}")
-        return Native(self.client, self.address, self.model)
-
-    def check(self, request: GenerationRequest) -> None:
-        """Refuse what the server cannot do."""
-        self.server.check(request)
-
-    async def answer(
-        self, request: GenerationRequest, index: int, spells: Callable[[], Awaitable[bool]]
-    ) -> AsyncGenerator[Event, None]:
-        """Yield the events of an answer; ``spells`` tells whether a message may spell a control token."""
-        dialect = self.server.dialect
-        prompt: list[int] | None = None
-        beginning: list[Step] = []
-        if request.choices or request.given is not None:
-            async for event in self._evaluated(request, index):
-                yield event
-            return
-        if dialect.tokens:
-            native = Native(self.client, self.address, self.model)
-            # where no message spells a control token, the server can read the messages as they are
-            if request.raw or request.begin or await spells():
-                prompt = await native.prompt(request)
-            if prompt and request.begin:
-                beginning = await begun(native, request, prompt)
-                prompt += request.begin
-        if prompt is None:
-            path, body = dialect.request(request, self.model)
-        else:
-            path, body = "/completions", dialect.completion(request, self.model, prompt)
-        said = False
-        async with aclosing(self.client.stream(self.address.base + path, body, tokens=request.max_tokens)) as pieces:
-            try:
-                async for event in events(
-                    pieces, request, self.server, self.model, base=self.address.base, index=index, begun=beginning
-                ):
-                    said = True
-                    yield event
-            except PhiError:
-                if dialect.refuses_silently and not said:
-                    await self._hear_why(path, body)
-                raise
-
-    async def _hear_why(self, path: str, body: Mapping[str, Any]) -> None:
-        """Send a request again without a stream, of the shortest answer.
-
-        Raises:
-            PhiError: what the server says against the request.
-        """
-        short = {**body, "stream": False, "max_tokens": 1}
-        # once more where the connection closes, as it does after such a stream
-        await self.client.post(self.address.base + path, short, dict[str, Any], patience=1)
-
-    def _evaluated(self, request: GenerationRequest, index: int) -> AsyncIterator[Event]:
-        if not self.server.dialect.tokens:
-            evaluation = Evaluation(self.client, self.address, self.server, self.model, request)
-            return evaluation.choose(index) if request.choices else evaluation.score(index)
-        evaluate = choose if request.choices else score
-        return evaluate(Native(self.client, self.address, self.model), request, self.server, self.model, index=index)
-
-
-@asynccontextmanager
-async def _asked(name: str, tell: Callable[[str], None], *, anew: bool = False) -> AsyncIterator[_Asked]:
-    """Connect to the server that a model's name gives. After any error the server is identified anew the next time."""
-    address = parse(name)
-    try:
-        async with Client(address, tell) as client:
-            server = await identify(client, address, anew=anew)
-            yield _Asked(client, address, server, server.model(address))
-    except PhiError:
-        forget(address)
-        raise
-
-
 def _ask(
-    model: ModelReference, work: Callable[[_Asked], Coroutine[Any, Any, Made]], stop: Stop, *, anew: bool = False
+    model: ModelReference, work: Callable[[Asked], Coroutine[Any, Any, Made]], stop: Stop, *, anew: bool = False
 ) -> Made:
     """Return the result of a coroutine that needs a server."""
 
     async def run() -> Made:
-        async with _asked(model.name, _silently, anew=anew) as asked:
+        async with connected(model.name, _silently, anew=anew) as asked:
             return await work(asked)
 
     return call(run, stop)
@@ -260,9 +160,9 @@ async def _answer_all(requests: Sequence[GenerationRequest], emit: _Emit, *, kee
         emit(_StatusText(text))
 
     async with AsyncExitStack() as stack:
-        servers: dict[str, _Asked] = {}
+        servers: dict[str, Asked] = {}
         for name in dict.fromkeys(request.model.name for request in requests):
-            servers[name] = await stack.enter_async_context(_asked(name, tell))
+            servers[name] = await stack.enter_async_context(connected(name, tell))
         refused: dict[int, PhiError] = {}
         for index, request in enumerate(requests):
             try:
@@ -299,7 +199,7 @@ async def _answer_all(requests: Sequence[GenerationRequest], emit: _Emit, *, kee
 
 
 def _looks(
-    requests: Sequence[GenerationRequest], servers: Mapping[str, _Asked]
+    requests: Sequence[GenerationRequest], servers: Mapping[str, Asked]
 ) -> Callable[[int], Coroutine[Any, Any, bool]]:
     """Tell of a llama-server's request whether its messages may spell a control token.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -33,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(f"{parser.prog}: {error}")
         status = FAILED if isinstance(error, WorkerEnded) else USAGE
     except KeyboardInterrupt:
+        if arguments is None:  # a program of its own, which only has to end: another Ctrl-C would break into that
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         status = INTERRUPTED
     except OSError as error:
         if error.errno is None or error.filename is not None:  # not one of writing to a stream that is open

@@ -120,6 +120,21 @@ def test_what_the_output_cannot_say_is_a_question_mark(environment):
     assert done.stdout == asked.encode("ascii", "replace").decode()
 
 
+def test_another_ctrl_c_does_not_break_into_the_end():
+    program = (
+        "import os, signal, sys\n"
+        "from phi_magic import __main__ as terminal\n"
+        "def interrupted(given):\n"
+        "    raise KeyboardInterrupt\n"
+        "terminal._answer, sys.argv = interrupted, ['phi-magic', 'Hi']\n"
+        "status = terminal.main()\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.exit(status)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (130, "")
+
+
 def test_ctrl_c_is_status_130_and_keeps_the_text(slow_model):
     process = subprocess.Popen(
         [sys.executable, "-m", "phi_magic", "-m", str(slow_model), "-n", "4000", "write"],

@@ -49,6 +49,12 @@ class TestVariables:
         with pytest.raises(PhiError, match="ZeroDivisionError"):
             fill("{{ 1 / 0 }}", {})
 
+    @pytest.mark.parametrize("body", ["{{ row.items }}", "{{ text.upper }}", "{{ ask }}"])
+    def test_a_function_is_no_text(self, body):
+        with pytest.raises(PhiError, match=r"is the function (items|upper|fill): write \1\(\), or \['\1'\]"):
+            fill(body, {"row": {"items": "mine"}, "text": "x", "ask": fill})
+        assert fill("{{ row['items'] }} {{ text.upper() }}", {"row": {"items": "mine"}, "text": "x"}) == "mine X"
+
     def test_json_is_written_as_a_model_reads_it(self):
         assert fill("{{ x | tojson }}", {"x": {"b": "it's <é>", "a": {1}}}) == '{"b": "it\'s <é>", "a": "{1}"}'
         assert fill("{{ x | tojson(indent=1) }}", {"x": [1]}) == "[\n 1\n]"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 from ..errors import PhiError
@@ -58,7 +59,9 @@ class Template:
         from jinja2.meta import find_undeclared_variables
 
         # What comes out is a prompt, not a page: nothing is to be escaped.
-        environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)  # noqa: S701
+        environment = jinja2.Environment(  # noqa: S701
+            undefined=jinja2.StrictUndefined, keep_trailing_newline=True, finalize=_written
+        )
         environment.filters["tojson"] = _to_json
         environment.globals.update(FUNCTIONS)
         try:
@@ -87,6 +90,14 @@ class Template:
             raise PhiError(f"{error.message}{self._on_unknown}") from None
         except Exception as error:  # an expression may raise anything: it is the user's program
             raise _failed(error) from error
+
+
+def _written(value: Any) -> Any:
+    """What a ``{{ }}`` writes; a function is a call without its parentheses, or a column that has a method's name."""
+    if isinstance(value, FunctionType | MethodType | BuiltinFunctionType):
+        name = value.__name__
+        raise PhiError(f"a {{{{ }}}} of the prompt is the function {name}: write {name}(), or ['{name}'] for an item")
+    return value
 
 
 def _failed(error: Exception) -> PhiError:

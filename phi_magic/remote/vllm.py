@@ -22,7 +22,8 @@ from .client import Client
 from .given import distinct, drawn, started
 from .servers import Server
 
-_LEAST = -9999.0  # what vLLM sends for minus infinity, which JSON does not have
+#: What vLLM sends for minus infinity, which JSON does not have. Source: ``clamp_prompt_logprobs`` beside its servings.
+_LEAST = -9999.0
 
 
 class _TokenIds(msgspec.Struct):

@@ -57,8 +57,9 @@ class Progress:
             yield index
 
     def wait(self) -> None:
-        """Take in that no row is begun yet: rates and the time left count from the last such moment."""
-        self._waited = self.seconds
+        """Take in that something else than answers is done. Rates count from the last such moment before the first row."""
+        if not self._prompts:
+            self._waited = self.seconds
 
     def update(self, index: int, reply: Reply) -> None:
         """Take in a reply that has grown or is finished."""

@@ -6,8 +6,10 @@ from collections import Counter
 import pytest
 
 from phi_magic.engine import answers, runtime
+from phi_magic.engine.answer import TokenizedPrompt
 from phi_magic.engine.batch import WIDE, Batch
 from phi_magic.engine.engine import Engine
+from phi_magic.engine.jobs import Job, read_job
 from phi_magic.engine.model import Model
 from phi_magic.engine.width import Width
 from phi_magic.errors import PhiError
@@ -97,6 +99,14 @@ def test_an_answer_that_has_ended_keeps_neither_writer_nor_prompt(phi, engine, w
     assert 0 < most <= WIDE
     assert not writers
     assert not any(job.writer or job.prompt for job in jobs)
+
+
+def test_a_prompt_that_waits_takes_four_bytes_a_token(phi, engine):
+    [request] = requests(phi, SHORT[:1])
+    job = Job(0, request, TokenizedPrompt(), 0)
+    with engine.vocabulary(request.model, Stop()) as vocabulary:
+        read_job(engine, vocabulary, job)
+    assert memoryview(job.prompt.tokens).nbytes == 4 * len(job.prompt) > 0
 
 
 def test_a_long_row_does_not_make_room_for_itself_in_every_sequence(phi, batches, width):

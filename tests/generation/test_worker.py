@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from phi_magic import Phi, PhiError
 from phi_magic.engine.engine import Engine
 from phi_magic.errors import WorkerEnded
 from phi_magic.generation import launch, process
+from phi_magic.generation.request import GenerationRequest
 from phi_magic.generation.wire import Cancel, Generate, encode
 from phi_magic.generation.worker import Worker, shared
 from phi_magic.interrupt import Stop
@@ -480,3 +482,15 @@ def test_unloading_waits_for_the_answer_that_is_written(phi, worker):
     stream.run()
     assert stream.reply.finish_reason == "stop"
     assert worker.pid is None
+
+
+def test_the_kernel_lets_go_of_what_was_asked_while_a_map_runs(phi):
+    def held():
+        return sum(isinstance(one, GenerationRequest) for one in gc.get_objects())
+
+    gc.collect()
+    before = held()
+    stream = phi.stream_all([(f"Row {number}", {"max_tokens": 1}) for number in range(40)])
+    assert held() == before + 40
+    left = [held() for _ in stream]
+    assert left[-1] <= before + 1  # what all had in common, in the call

@@ -46,7 +46,7 @@ class Ballot:
     index: int
     request: GenerationRequest
     prompt: TokenizedPrompt
-    options: list[list[int]]
+    options: Sequence[list[int]]
     load: float = 0.0
 
     @property

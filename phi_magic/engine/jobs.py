@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from ..generation.backend import OnStatus
 from ..generation.request import GenerationRequest
@@ -32,8 +32,8 @@ class Job:
     prompt: TokenizedPrompt
     limit: int
     load: float = 0.0
-    options: list[list[int]] = field(default_factory=list)  #: token ids of its choices
-    thoughts: list[int] = field(default_factory=list)  #: token ids that stand between its prompt and its choices
+    options: Sequence[list[int]] = ()  #: token ids of its choices
+    thoughts: Sequence[int] = ()  #: token ids that stand between its prompt and its choices
     writer: Writer | Deliberation | None = None
 
     @property

@@ -22,6 +22,7 @@ TINY = "someone/tiny-gguf/tiny.gguf"
 def ip(shell):
     shell.run_line_magic("load_ext", "phi_magic")
     shell.run_line_magic("config", "Phi.model = 'demo'")
+    shell.run_line_magic("phi_models", "unload")  # what a test of another file has left in the worker
     return shell
 
 

@@ -28,7 +28,7 @@ from benchmarks.work import QUESTION, words
 from phi_magic import Phi
 from phi_magic.engine.engine import Engine
 from phi_magic.generation.backend import Step
-from phi_magic.generation.wire import Events, Result, decode_answer, encode
+from phi_magic.generation.wire import Events, Result, decode_message, encode
 from phi_magic.generation.worker import shared
 from phi_magic.reply import Token
 
@@ -129,7 +129,7 @@ def _transports(rounds: int) -> Iterator[str]:
     }
     reading, writing = Pipe(duplex=False)
     ways: list[tuple[Callable[[Any], bytes], Callable[[bytes], Any]]] = [
-        (encode, decode_answer),
+        (encode, decode_message),
         (pickle.dumps, pickle.loads),
     ]
     with reading, writing:

@@ -61,7 +61,7 @@ def _rows(model: Path, rounds: int, rows: int) -> list[str]:
         ways = {
             "one process, one thread": here(1),
             "one process, two threads": here(2),
-            "two processes, one thread each": lambda: phi.map(prompts, executor=pool, progress=False),
+            "two processes, one thread each": lambda: phi.map(prompts, executor=pool, n_threads=1, progress=False),
         }
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         for number in range(rounds + 1):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from .request import GenerationRequest
 
 _SECONDS = 10.0  # that a chunk should take
-_ROWS = 16  # of a chunk, as long as there are as many for each worker: narrower passes take as long
+_ROWS = 16  # of a chunk, where there are as many for each worker: narrower passes take as long
 _SHARE = 2  # chunks that each worker should still get of what is left, so that all end at about the same time
 _CHARACTERS = 4  # of a token, on average
 
@@ -35,6 +35,7 @@ class Waiting:
         self._requests = deque((number, request, _tokens(request)) for number, request in enumerate(requests))
         self._left = sum(tokens for *_, tokens in self._requests)
         self._workers = workers
+        self._rows = min(_ROWS, math.ceil(len(self._requests) / workers))
         self._again: deque[Chunk] = deque()
         self._answered, self._took = 0, 0.0
 
@@ -47,9 +48,8 @@ class Waiting:
             return self._again.popleft()
         speed = self._answered / self._took if self._took else 0.0
         most = min(speed * _SECONDS, self._left / (_SHARE * self._workers))
-        rows = min(_ROWS, math.ceil(len(self._requests) / self._workers))
         chunk = Chunk([], [], 0)
-        while self._requests and (len(chunk.numbers) < rows or chunk.tokens + self._requests[0][2] <= most):
+        while self._requests and (len(chunk.numbers) < self._rows or chunk.tokens + self._requests[0][2] <= most):
             number, request, tokens = self._requests.popleft()
             chunk.numbers.append(number)
             chunk.requests.append(request)

@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contenders import CANDLE, PROJECT, candle
+from phi_magic.generation.plan import Plan
 from phi_magic.engine.context import Context
 from phi_magic.engine.model import Model
-from phi_magic.engine.plan import Plan
 from phi_magic.engine.sampler import Sampler
 from phi_magic.interrupt import Stop
+from phi_magic.parameters import SamplingParameters
 from phi_magic.prompt.rendering import render
 from phi_magic.reply import Message
-from phi_magic.sampling import Sampling
 
 MODEL = PROJECT / "phi_magic" / "demo" / "phi-demo.gguf"
 VECTORS = PROJECT / "tests" / "data" / "candle_greedy.json"
@@ -79,7 +79,7 @@ def differences(
         cache: the type of our cache, ``f16`` or ``f32``.
     """
     context = Context(model, Plan(n_threads=1, key_type=cache, value_type=cache))
-    sampling = Sampling(temperature=0, repeat_penalty=PENALTY, repeat_last_n=WINDOW)
+    sampling = SamplingParameters(temperature=0, repeat_penalty=PENALTY, repeat_last_n=WINDOW)
     try:
         for number, (prompt, answer) in enumerate(zip(asked, answers, strict=True)):
             sampler = Sampler(sampling, 0, model.n_vocab)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from phi_magic.engine.sampler import Sampler
-from phi_magic.sampling import Sampling
+from phi_magic.parameters import SamplingParameters
 
 _VOCABULARY = 32_064  # Phi-3's
 _DRAWS = 100
@@ -36,7 +36,7 @@ def main() -> None:
         p /= p.sum()
         cells = []
         for settings, top in _WAYS.values():
-            sampler, taken = Sampler(Sampling(**settings), 1, _VOCABULARY), []
+            sampler, taken = Sampler(SamplingParameters(**settings), 1, _VOCABULARY), []
             for _ in range(_DRAWS):
                 started = time.perf_counter()
                 sampler.draw(logits, top=top)

@@ -7,6 +7,7 @@ second tells of five alternatives to each besides, the last only evaluates them.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from statistics import median
 from typing import Any
 
@@ -56,8 +57,14 @@ def main() -> None:
             return float(_run(client, "", f"_bare([token.id for token in answer.tokens], {reference})"))
 
         answer("")
-        streamed, told, bare = [], [], []
-        turns = [(streamed, lambda: answer("")), (told, lambda: answer("--top-logprobs 5")), (bare, evaluate)]
+        streamed: list[float] = []
+        told: list[float] = []
+        bare: list[float] = []
+        turns: list[tuple[list[float], Callable[[], float]]] = [
+            (streamed, lambda: answer("")),
+            (told, lambda: answer("--top-logprobs 5")),
+            (bare, evaluate),
+        ]
         for _ in range(_ROUNDS):
             for found, act in turns:
                 found.append(act())

@@ -140,7 +140,7 @@ def others(rounds: Rounds) -> str:
     return _lines(row for row in rows if row[1]) if any(row[1] for row in rows[2:]) else ""
 
 
-def goals(rounds: Mapping[str, Any], wanted: Sequence[Goal] = GOALS) -> str:
+def goals(rounds: Mapping[Any, Any], wanted: Sequence[Goal] = GOALS) -> str:
     """What was wanted, and whether it was reached; a goal reads its ratios from ``rounds``."""
     head = ["| goal | wanted | median | rounds | |", "| --- | ---: | ---: | ---: | --- |"]
     return "\n".join([*head, *(goal.row(rounds) for goal in wanted)])

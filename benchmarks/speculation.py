@@ -24,11 +24,12 @@ from benchmarks import stand_in
 from benchmarks.__main__ import DEMO, DOCUMENT, FOLDER, insert
 from benchmarks.contenders import PROJECT
 from phi_magic import Phi
+from phi_magic.generation.plan import Plan
 from phi_magic.engine import speculative
 from phi_magic.engine.context import Context
 from phi_magic.engine.engine import Engine
 from phi_magic.engine.model import Model
-from phi_magic.engine.plan import Plan, choose
+from phi_magic.engine.plan import choose
 from phi_magic.generation.backend import Step
 from phi_magic.gguf.checks import read_header
 from phi_magic.interrupt import Stop
@@ -144,7 +145,8 @@ def gain(prompt: Sequence[int], answer: Sequence[int], costs: Mapping[int, float
         while not retold.finish_reason:
             for _ in speculative.advance(retold, retold, lookup, length, room=1 << 20, stop=Stop()):
                 pass
-    return (len(answer) - 1) * costs[0] / retold.seconds
+    taken: float = retold.seconds
+    return (len(answer) - 1) * costs[0] / taken
 
 
 def _cost_rows(costs: Mapping[str, Mapping[int, float]]) -> Iterator[str]:

@@ -200,9 +200,9 @@ def _server(model: Path) -> Iterator[str]:
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     command = [
-        _SERVER,
+        str(_SERVER),
         "-m",
-        model,
+        str(model),
         "--parallel",
         str(_SLOTS),
         "-c",

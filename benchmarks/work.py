@@ -58,7 +58,7 @@ def words(length: int) -> str:
 def memory(*others: int) -> dict[str, int]:
     """Bytes of this process in memory, now and at most, and of other processes; 0 where the system does not tell."""
     figures = {"resident": 0, "peak": 0}
-    for process in ("self", *others):
+    for process in map(str, ("self", *others)):
         try:
             lines = Path(f"/proc/{process}/status").read_text().splitlines()
         except OSError:

@@ -97,13 +97,14 @@ def test_a_kernel_restarts_in_the_middle_of_an_answer(slow_start, figure, count)
     try:
         for _ in range(count):
             kernel.run(slow_start)
+            check_that_it_answers(kernel)
+            worker = int(kernel.run("from phi_magic.generation.worker import shared; print(shared.pid)").stdout)
             started = kernel.submit("%%phi -n 2000\nice")
             while not kernel.executions[started].displays:
                 message = kernel.client.get_iopub_msg(timeout=60)
                 kernel.executions.get(
                     message["parent_header"].get("msg_id"), kernel.executions[started]
                 ).messages.append((0.0, message))
-            worker = int(kernel.run("from phi_magic.generation.worker import shared; print(shared.pid)").stdout)
             kernel.manager.restart_kernel(now=False)
             assert gone(worker, 10)
             kernel.client.wait_for_ready(timeout=60)

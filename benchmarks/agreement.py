@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contenders import CANDLE, PROJECT, candle
-from phi_magic.generation.plan import Plan
 from phi_magic.engine.context import Context
 from phi_magic.engine.model import Model
 from phi_magic.engine.sampler import Sampler
+from phi_magic.generation.plan import Plan
 from phi_magic.interrupt import Stop
 from phi_magic.parameters import SamplingParameters
 from phi_magic.prompt.rendering import render

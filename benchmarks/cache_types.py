@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from benchmarks import stand_in
 from benchmarks.__main__ import DEMO, DOCUMENT, FOLDER, insert
 from phi_magic import Phi
-from phi_magic.generation.plan import Plan
 from phi_magic.engine.context import SLICE_MIN, context_params
 from phi_magic.engine.engine import Engine
 from phi_magic.engine.llama import C
 from phi_magic.engine.model import Model
 from phi_magic.engine.plan import choose
+from phi_magic.generation.plan import Plan
 from phi_magic.gguf.checks import read_header
 
 _LENGTH = 256  # tokens of one text

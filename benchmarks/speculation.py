@@ -24,13 +24,13 @@ from benchmarks import stand_in
 from benchmarks.__main__ import DEMO, DOCUMENT, FOLDER, insert
 from benchmarks.contenders import PROJECT
 from phi_magic import Phi
-from phi_magic.generation.plan import Plan
 from phi_magic.engine import speculative
 from phi_magic.engine.context import Context
 from phi_magic.engine.engine import Engine
 from phi_magic.engine.model import Model
 from phi_magic.engine.plan import choose
 from phi_magic.generation.backend import Step
+from phi_magic.generation.plan import Plan
 from phi_magic.gguf.checks import read_header
 from phi_magic.interrupt import Stop
 from training.exceptions import failure

@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from ..errors import PhiError
 
@@ -39,7 +39,8 @@ def bounded(what: str, give_up: Callable[[str], None]) -> Iterator[None]:
 
     alarm = threading.Timer(SECONDS, late)
     alarm.daemon = True
-    alarm.start()
+    with suppress(RuntimeError):  # the system has no thread to spare: SIGALRM alone ends the process then
+        alarm.start()
     signal.setitimer(signal.ITIMER_REAL, SECONDS + _LATER)
     try:
         with _less_memory():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -40,6 +41,15 @@ def test_when_the_time_is_up_it_is_given_up(monkeypatch):
     with bound.bounded("a long text", lambda reason: (said.append(reason), given_up.set())):
         assert given_up.wait(30)
     assert said == ["a long text did not come to an end in 0.01 s"]
+
+
+def test_where_the_system_has_no_thread_to_spare_the_work_is_done_under_its_alarm(monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Timer.start", refuse)
+    with bound.bounded("a long text", print):
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > bound.SECONDS
 
 
 def test_work_that_ends_while_it_is_given_up_does_not_go_on(monkeypatch):

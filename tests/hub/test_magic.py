@@ -68,12 +68,7 @@ def test_an_interrupt_keeps_what_came_and_stops_the_queue(kernel, hub):
     hub.fail(stall=1_500_000)
     asked = kernel.submit(PULL)
     queued = kernel.submit("queued = True")
-
-    def interrupt(message):
-        if message["msg_type"] == "display_data":
-            kernel.interrupt()
-
-    done = kernel.follow(asked, interrupt)
+    done = kernel.follow(asked, kernel.interrupt_once(lambda message: message["msg_type"] == "display_data"))
     assert done.reply["ename"] == "KeyboardInterrupt"
     assert "the next pull goes on from there" in done.stderr
     assert kernel.follow(queued).reply["status"] == "aborted"

@@ -59,6 +59,20 @@ class LiveKernel:
     def interrupt(self):
         self.manager.interrupt_kernel()
 
+    def interrupt_once(self, when):
+        """For `follow`: interrupt at the first message that `when` accepts.
+
+        A second interrupt may reach the kernel between two cells, where ipykernel loses the reply.
+        """
+        waiting = [when]
+
+        def on_message(message):
+            if waiting and when(message):
+                waiting.clear()
+                self.interrupt()
+
+        return on_message
+
     def submit(self, code, **metadata):
         """Send a cell, with a front end's metadata, without waiting for it; give the result to `follow`."""
         content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}}

@@ -44,16 +44,13 @@ def test_an_interrupt_ends_it_and_keeps_what_there_is(phi):
         "    pieces.append(piece)\n"
         "    print(len(pieces), flush=True)"
     )
-    told = []
 
-    def interrupt(message):
-        if message["msg_type"] == "stream" and "5" in message["content"]["text"] and not told:
-            told.append(True)
-            phi.interrupt()
+    def fifth(message):
+        return message["msg_type"] == "stream" and "5" in message["content"]["text"]
 
     asked = phi.submit(code)
     queued = phi.submit("queued = True")
-    done = phi.follow(asked, interrupt)
+    done = phi.follow(asked, phi.interrupt_once(fifth))
     assert done.reply["status"] == "error"
     assert phi.follow(queued).reply["status"] == "aborted"
     kept = phi.run("print(phi.last.finish_reason, len(pieces) >= 5, phi.last.text.startswith(''.join(pieces)))").stdout

@@ -224,13 +224,7 @@ def test_an_option_that_is_wrong_changes_nothing(page):
 
 def test_an_interrupted_answer_is_a_turn_and_the_conversation_goes_on(page, slow_model):
     page.run("a")
-
-    def interrupt(message):
-        if message["msg_type"] == "update_display_data" and not interrupted:
-            interrupted.append(message)
-            page.kernel.interrupt()
-
-    interrupted = []
+    interrupt = page.kernel.interrupt_once(lambda message: message["msg_type"] == "update_display_data")
     asked = page.submit("b", f"%%phi -c -n 2000 -o half -m {slow_model}\nNow about the sea")
     assert page.kernel.follow(asked, interrupt).reply["ename"] == "KeyboardInterrupt"
     page.run("c", "%%phi -c -o reply\nAnother one")

@@ -44,17 +44,14 @@ def test_the_output_records_what_it_was_made_with(phi):
     assert "text" not in record
 
 
+def redrawn(message):
+    return message["msg_type"] == "update_display_data"
+
+
 def test_an_interrupt_keeps_the_partial_answer_and_stops_the_queue(phi):
-    sent = []
-
-    def interrupt(message):
-        if not sent and message["msg_type"] == "update_display_data":
-            sent.append(message)
-            phi.interrupt()
-
     asked = phi.submit("%%phi -o answer --seed 1 -n 2000\nWrite about ice")
     queued = phi.submit("queued = True")
-    done = phi.follow(asked, interrupt)
+    done = phi.follow(asked, phi.interrupt_once(redrawn))
     assert (done.reply["ename"], done.reply["traceback"]) == ("KeyboardInterrupt", ["KeyboardInterrupt"])
     assert phi.follow(queued).reply["status"] == "aborted"
     kept = phi.run("print(answer.finish_reason, answer.usage.completion_tokens, len(answer.text.split()))")
@@ -69,14 +66,7 @@ def test_after_an_interrupt_the_next_answer_is_that_of_a_fresh_model(phi):
     greedy = "%%phi -q -o answer -t 0 -n 30\nWrite about ice"
     phi.run(greedy)
     fresh = phi.run("print(answer.text)").stdout
-    sent = []
-
-    def interrupt(message):
-        if not sent and message["msg_type"] == "update_display_data":
-            sent.append(message)
-            phi.interrupt()
-
-    phi.follow(phi.submit("%%phi --seed 1 -n 2000\nWrite about a river"), interrupt)
+    phi.follow(phi.submit("%%phi --seed 1 -n 2000\nWrite about a river"), phi.interrupt_once(redrawn))
     phi.run(greedy)
     assert phi.run("print(answer.text)").stdout == fresh
 

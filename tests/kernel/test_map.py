@@ -19,18 +19,15 @@ def phi(kernel, slow_start):
 
 
 def test_an_interrupt_keeps_the_finished_rows_and_the_same_cell_goes_on(phi):
-    told = []
-
-    def interrupt(message):
-        if message["msg_type"] == "update_display_data" and not told:
-            text = message["content"]["data"]["text/plain"]
-            if (rows := re.search(r"([\d,]+) of 60 rows", text)) and rows[1] != "0":
-                told.append(rows[1])
-                phi.interrupt()
+    def some_are_done(message):
+        if message["msg_type"] != "update_display_data":
+            return False
+        rows = re.search(r"([\d,]+) of 60 rows", message["content"]["data"]["text/plain"])
+        return bool(rows) and rows[1] != "0"
 
     asked = phi.submit(MAP)
     queued = phi.submit("queued = True")
-    done = phi.follow(asked, interrupt)
+    done = phi.follow(asked, phi.interrupt_once(some_are_done))
     assert done.reply["ename"] == "KeyboardInterrupt", done.stderr
     assert phi.follow(queued).reply["status"] == "aborted"
     states = [shown["data"]["text/plain"] for shown in done.displays]

@@ -29,18 +29,12 @@ def test_the_table_fills_in_in_place(phi):
 
 
 def test_an_interrupt_keeps_what_is_there(phi):
-    sent = []
-
-    def interrupt(message):
-        if sent or message["msg_type"] != "update_display_data":
-            return
-        if "tokens" in message["content"]["data"]["text/plain"]:
-            sent.append(message)
-            phi.interrupt()
+    def counted(message):
+        return message["msg_type"] == "update_display_data" and "tokens" in message["content"]["data"]["text/plain"]
 
     asked = phi.submit("%%phi_sweep seed=1:4 -n 2000 -o kept\nWrite about ice")
     queued = phi.submit("queued = True")
-    done = phi.follow(asked, interrupt)
+    done = phi.follow(asked, phi.interrupt_once(counted))
     assert done.reply["ename"] == "KeyboardInterrupt"
     assert phi.follow(queued).reply["status"] == "aborted"
     assert "interrupted" in done.displays[-1]["data"]["text/plain"]

@@ -16,7 +16,7 @@ from .errors import PhiError, RowsRefused
 from .keywords import Options
 from .reply import Message, Prompt, Reply, Token, sendable
 from .sampling import Sampling, scalar
-from .settings import RECORDED_TRAITS, SEED_MAX, TOP_LOGPROBS, Settings, checked, grouped
+from .settings import RECORDED_TRAITS, RUNNING_TRAITS, SEED_MAX, TOP_LOGPROBS, Settings, checked
 
 if TYPE_CHECKING:
     from .generation.plan import Plan
@@ -184,7 +184,7 @@ def reference(settings: Mapping[str, Any], plan: Plan | None = None) -> ModelRef
     """Which model these settings name, and how it is run."""
     from .generation.request import ModelReference
 
-    running = {name: settings[name] for name in grouped("running")}
+    running = {name: settings[name] for name in RUNNING_TRAITS}
     return ModelReference(str.__str__(settings["model"]), plan=plan, **running)
 
 

@@ -190,6 +190,9 @@ ANSWER_TRAITS = grouped("sampling", "answer")
 #: The settings that ``Reply.params`` records.
 RECORDED_TRAITS = (*ANSWER_TRAITS, *grouped("context"))
 
+#: The settings that go with the model, to where it runs.
+RUNNING_TRAITS = grouped("running")
+
 
 def label(name: str) -> str:
     """Return a setting's name as one reads it: the tag ``label``, where a name has one."""

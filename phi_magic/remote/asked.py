@@ -30,19 +30,10 @@ class Asked:
     server: Server
     model: str
 
-    def native(self, what: str) -> Native:
-        """The own paths of llama-server.
-
-        Raises:
-            PhiError: it is another server; ``what`` says what llama-server alone does.
-        """
-        if not self.server.dialect.tokens:
-            raise PhiError(f"{self.server.dialect.name} cannot do this: llama-server alone {what}")
+    @property
+    def native(self) -> Native:
+        """The paths that only a llama-server has."""
         return Native(self.client, self.address, self.model)
-
-    def check(self, request: GenerationRequest) -> None:
-        """Refuse what the server cannot do."""
-        self.server.check(request)
 
     async def answer(
         self, request: GenerationRequest, index: int, spells: Callable[[], Awaitable[bool]]
@@ -56,7 +47,7 @@ class Asked:
                 yield event
             return
         if dialect.tokens:
-            native = Native(self.client, self.address, self.model)
+            native = self.native
             # where no message spells a control token, the server can read the messages as they are
             if request.raw or request.begin or await spells():
                 prompt = await native.prompt(request)
@@ -84,8 +75,7 @@ class Asked:
         """See :meth:`phi_magic.generation.backend.Backend.look`."""
         if not self.server.dialect.tokens:
             return await look(self.client, self.server, self.model, request, before)
-        native = Native(self.client, self.address, self.model)
-        server = self.server
+        native, server = self.native, self.server
         if not server.models.get(self.model, {}).get("meta"):  # it tells of a model that it has loaded
             await native.tokenize("")
             server = await identify(self.client, self.address, anew=True)
@@ -106,7 +96,7 @@ class Asked:
             evaluation = Evaluation(self.client, self.address, self.server, self.model, request)
             return evaluation.choose(index) if request.choices else evaluation.score(index)
         evaluate = choose if request.choices else score
-        return evaluate(Native(self.client, self.address, self.model), request, self.server, self.model, index=index)
+        return evaluate(self.native, request, self.server, self.model, index=index)
 
 
 @asynccontextmanager

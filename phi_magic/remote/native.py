@@ -47,7 +47,7 @@ class _Pieces(msgspec.Struct):
     tokens: list[_Piece]
 
 
-class _Ids(msgspec.Struct):
+class TokenIds(msgspec.Struct):
     tokens: list[int]
 
 
@@ -200,7 +200,7 @@ class Native:
 
     async def _ids(self, text: str, *, parse_special: bool = False) -> list[int]:
         body = {"content": text, "parse_special": parse_special}
-        return (await self._post("tokenize", body, _Ids)).tokens
+        return (await self._post("tokenize", body, TokenIds)).tokens
 
     async def _template(self, messages: Sequence[Message]) -> str:
         return (await self._post("apply-template", {"messages": messages}, _RenderedPrompt)).prompt

@@ -21,7 +21,6 @@ from .address import parse
 from .asked import Asked, connected
 from .background import call, drive
 from .client import Client
-from .native import Native
 from .servers import Server, identify
 
 
@@ -100,7 +99,12 @@ class Remote:
         """See :meth:`phi_magic.generation.backend.Backend.tokenize`."""
 
         async def cut(asked: Asked) -> list[TokenText]:
-            return await asked.native("cuts a text into tokens without honouring control tokens in it").tokenize(text)
+            if not asked.server.dialect.tokens:
+                raise PhiError(
+                    f"{asked.server.dialect.name} cannot do this: llama-server alone cuts a text into tokens without "
+                    "honouring control tokens in it"
+                )
+            return await asked.native.tokenize(text)
 
         return _ask(model, cut, stop)
 
@@ -166,7 +170,7 @@ async def _answer_all(requests: Sequence[GenerationRequest], emit: _Emit, *, kee
         refused: dict[int, PhiError] = {}
         for index, request in enumerate(requests):
             try:
-                servers[request.model.name].check(request)
+                servers[request.model.name].server.check(request)
             except PhiError as error:
                 refused[index] = error
         if refused and not keep_errors:
@@ -209,8 +213,7 @@ def _looks(
 
     async def spells(index: int) -> bool:
         name, first = requests[index].model.name, index // _GROUP * _GROUP
-        asked = servers[name]
-        native, key = Native(asked.client, asked.address, asked.model), (name, first)
+        native, key = servers[name].native, (name, first)
         if key not in looks:
             group = [one for one in requests[first : first + _GROUP] if one.model.name == name]
             looks[key] = asyncio.create_task(native.spells(group))

@@ -20,14 +20,11 @@ from ..reply import Alternative, Token
 from .address import Address
 from .client import Client
 from .given import distinct, drawn, started
+from .native import TokenIds
 from .servers import Server
 
 #: What vLLM sends for minus infinity, which JSON does not have. Source: ``clamp_prompt_logprobs`` beside its servings.
 _LEAST = -9999.0
-
-
-class _TokenIds(msgspec.Struct):
-    tokens: list[int]
 
 
 class _GivenText(msgspec.Struct):
@@ -152,7 +149,7 @@ class Evaluation:
 
     async def _tokens(self, **body: Any) -> list[int]:
         body = {"model": self._model, **body}
-        return (await self._client.post(f"{self._address.root}/tokenize", body, _TokenIds)).tokens
+        return (await self._client.post(f"{self._address.root}/tokenize", body, TokenIds)).tokens
 
     @property
     def _text(self) -> str:
@@ -164,11 +161,14 @@ class Evaluation:
         body = {"model": self._model, "prompt": tokens, "max_tokens": 1, "temperature": 0, "prompt_logprobs": top}
         said = await self._client.post(f"{self._address.base}/completions", body, _Evaluated)
         told = said.choices[0].prompt_logprobs
-        if len(told) != len(tokens) or not all(
-            likely and token in likely for token, likely in zip(tokens[first:], told[first:], strict=True)
-        ):
+        records = [
+            _record(token, likely, top)
+            for token, likely in zip(tokens[first:], told[first:], strict=False)
+            if likely and token in likely
+        ]
+        if len(told) != len(tokens) or len(records) != len(tokens) - first:
             raise PhiError(f"{self._address.base}: the server does not tell how likely the tokens of a prompt are")
-        return [_record(token, likely or {}, top) for token, likely in zip(tokens[first:], told[first:], strict=True)]
+        return records
 
 
 def _record(token: int, likely: dict[int, _PromptToken], top: int) -> Token:
